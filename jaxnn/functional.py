@@ -1,0 +1,114 @@
+"""The mathematics of the layers as plain functions over arrays. The layers are thin pairs around these."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, UInt8
+
+from jaxnn.types import Array, PRNGKey
+
+
+def wide(x: Array) -> jax.Array:
+    """Widen to at least float32, in which statistics, losses and metrics are computed.
+
+    >>> wide(jnp.zeros(2, jnp.bfloat16)).dtype, wide(jnp.zeros(2, jnp.float32)).dtype
+    (dtype('float32'), dtype('float32'))
+    """
+    return jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+
+
+def linear(
+    x: Float[Array, "*batch in"], weight: Float[Array, "in out"], bias: Float[Array, " out"] | None = None
+) -> Float[Array, "*batch out"]:
+    """Compute the affine map of x, [..., in] -> [..., out]: y = x W + b, in the dtype of x.
+
+    >>> linear(jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.ones(4)).shape
+    (2, 4)
+    """
+    y = x @ weight.astype(x.dtype)
+    return y if bias is None else y + bias.astype(x.dtype)
+
+
+def keep_mask(key: PRNGKey, shape: tuple[int, ...], keep: float | Array) -> tuple[Bool[Array, "*shape"], jax.Array]:
+    """Draw independent decisions, True with probability `keep`, and return them with the *realised* probability.
+
+    A decision takes 16 bits, so `keep` is rounded to a multiple of 2**-16: two decisions a random word, half the
+    work of the usual 32 bits. The bits depend on the key and the place in the array alone.
+
+    >>> kept, probability = keep_mask(jax.random.key(0), (1000,), 0.8)
+    >>> kept.shape, round(float(probability), 4)
+    ((1000,), 0.8)
+    """
+    count = 1
+    for n in shape:
+        count *= n
+    words = jax.random.bits(key, ((count + 1) // 2,), jnp.uint32)
+    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:count].reshape(shape)
+    threshold = jnp.round(jnp.asarray(keep, jnp.float32) * 65536).astype(jnp.uint32)
+    return halves < threshold, threshold.astype(jnp.float32) / 65536
+
+
+def dropout(x: Float[Array, "*shape"], key: PRNGKey, rate: float | Array) -> Float[Array, "*shape"]:
+    """Set each element to zero with probability `rate` and divide the others by the probability of keeping them.
+
+    The mean stays what it was. At rate 1 all is zero, and so is the gradient. Srivastava, Hinton, Krizhevsky,
+    Sutskever, Salakhutdinov, 2014, Dropout: A Simple Way to Prevent Neural Networks from Overfitting.
+
+    >>> y = dropout(jnp.ones(1000), jax.random.key(0), 0.5)
+    >>> sorted({float(v) for v in y})
+    [0.0, 2.0]
+    """
+    kept, probability = keep_mask(key, x.shape, 1 - rate)
+    scale = jnp.where(probability > 0, 1 / jnp.where(probability > 0, probability, 1), 0)
+    return jnp.where(kept, x * scale.astype(x.dtype), 0)
+
+
+def standardize(
+    x: UInt8[Array, "*batch channels"] | Float[Array, "*batch channels"],
+    mean: Float[Array, "#channels"],
+    std: Float[Array, "#channels"],
+) -> Float[Array, "*batch channels"]:
+    """Compute (x - mean) / std along the last axis; bytes are first scaled to 0..1.
+
+    >>> standardize(jnp.array([[0, 255]], jnp.uint8), jnp.array([0.5]), jnp.array([0.5]))
+    Array([[-1.,  1.]], dtype=float32)
+    """
+    dtype = jnp.float32 if x.dtype == jnp.uint8 else x.dtype
+    unit = 255.0 if x.dtype == jnp.uint8 else 1.0
+    # One multiplication and one subtraction an element: x/(unit std) - mean/std.
+    return jnp.asarray(x, dtype) * (1 / (unit * std)).astype(dtype) - (mean / std).astype(dtype)
+
+
+def batch_statistics(x: Float[Array, "*batch channels"]) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
+    """Compute mean and (biased) variance of each channel over all leading axes, in at least float32.
+
+    Two passes, mean((x - mean(x))**2): the one-pass form loses all digits when the mean is large.
+
+    >>> mean, variance = batch_statistics(jnp.array([[1.0, 4.0], [3.0, 4.0]]))
+    >>> mean.tolist(), variance.tolist()
+    ([2.0, 4.0], [1.0, 0.0])
+    """
+    x = wide(x)
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axes)
+    return mean, jnp.square(x - mean).mean(axes)
+
+
+def batch_norm(
+    x: Float[Array, "*batch channels"],
+    mean: Float[Array, " channels"],
+    variance: Float[Array, " channels"],
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    epsilon: float = 1e-5,
+) -> Float[Array, "*batch channels"]:
+    """Normalise each channel by the given statistics: (x - mean) / sqrt(variance + epsilon) * scale + bias.
+
+    Ioffe and Szegedy, 2015, Batch Normalization: Accelerating Deep Network Training by Reducing Internal
+    Covariate Shift.
+
+    >>> one = jnp.ones(1)
+    >>> batch_norm(jnp.array([[3.0]]), one, 4 * one, one, 0 * one, epsilon=0.0).tolist()
+    [[1.0]]
+    """
+    factor = scale * jax.lax.rsqrt(variance + epsilon)
+    return ((wide(x) - mean) * factor + bias).astype(x.dtype)

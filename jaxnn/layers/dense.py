@@ -1,0 +1,58 @@
+"""Fully connected layers: linear, and the flatten that comes before it."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn import checks, functional
+from jaxnn.initializers import uniform
+from jaxnn.types import Layer
+
+
+def linear(in_features: int, out_features: int, *, bias: bool = True) -> Layer:
+    """Make the affine layer y = x W + b over the last axis, [..., in] -> [..., out].
+
+    params: weight [in, out], bias [out] (PyTorch keeps the transpose, [out, in]). Both are drawn from
+    U(-1/sqrt(in), 1/sqrt(in)), PyTorch's default. Raises ValueError when the last axis of x is not `in`, TypeError
+    for integers.
+
+    >>> layer = linear(784, 512)
+    >>> params, state = layer.init(jax.random.key(0))
+    >>> y, state = layer.apply(params, state, jnp.ones((32, 784)))
+    >>> layer, y.shape
+    (linear(784, 512), (32, 512))
+    """
+    checks.positive_int("linear", "in_features", in_features)
+    checks.positive_int("linear", "out_features", out_features)
+    name = f"linear({in_features}, {out_features}{'' if bias else ', bias=False'})"
+    bound = 1 / math.sqrt(in_features)
+
+    def init(key, /):
+        weight_key, bias_key = jax.random.split(key)
+        params = {"weight": uniform(weight_key, (in_features, out_features), bound)}
+        if bias:
+            params["bias"] = uniform(bias_key, (out_features,), bound)
+        return params, ()
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        x = checks.float_input(name, x)
+        checks.last_axis(name, x, in_features)
+        return functional.linear(x, params["weight"], params.get("bias")), state
+
+    return Layer(init, apply, name)
+
+
+def flatten() -> Layer:
+    """Make the layer that joins all axes but the first, [B, ...] -> [B, D]. It takes any dtype.
+
+    >>> flatten().apply((), (), jnp.zeros((32, 28, 28, 1)))[0].shape
+    (32, 784)
+    """
+    name = "flatten()"
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        checks.has_batch(name, x)
+        return jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:]))), state
+
+    return Layer(lambda key: ((), ()), apply, name)

@@ -1,0 +1,93 @@
+"""Layers that shift and scale: fixed input normalisation and batch normalisation."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn import checks, functional
+from jaxnn.types import Layer
+
+
+def normalize(mean: float | Sequence[float], std: float | Sequence[float]) -> Layer:
+    """Make the layer (x - mean) / std with fixed numbers, one for all channels or one a channel of the last axis.
+
+    Bytes (uint8 images) are scaled to 0..1 first, so `mean` and `std` are in that unit, as after torchvision's
+    ToTensor; floats are taken as they are. As a part of the model it travels with it into predict and export.
+    Raises ValueError for a std that is not positive, TypeError for integers other than uint8.
+
+    >>> layer = normalize(0.1307, 0.3081)
+    >>> print(layer.apply((), (), np.array([[0, 255]], np.uint8))[0])
+    [[-0.424213   2.8214867]]
+    """
+    means, stds = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
+    if means.ndim > 1 or stds.ndim > 1:
+        raise ValueError(f"normalize expected a number or one a channel but got shapes {means.shape}, {stds.shape}")
+    for value in means:
+        checks.in_range("normalize", "mean", float(value), -np.inf, np.inf, open_low=True, open_high=True)
+    for value in stds:
+        checks.finite_positive("normalize", "std", float(value))
+    name = f"normalize({_written(means)}, {_written(stds)})"
+    channels = max(means.size, stds.size)
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        x = jnp.asarray(x)
+        if x.dtype != jnp.uint8 and not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(
+                f"{name} expected uint8 (bytes, scaled to 0..1) or floats but got {x.dtype}: "
+                "convert with x.astype('float32') if the numbers are to be taken as they are"
+            )
+        if channels > 1:
+            checks.last_axis(name, x, channels)
+        return functional.standardize(x, jnp.asarray(means), jnp.asarray(stds)), state
+
+    return Layer(lambda key: ((), ()), apply, name)
+
+
+def _written(values: np.ndarray) -> str:
+    return f"{values[0]:g}" if values.size == 1 else f"({', '.join(f'{v:g}' for v in values)})"
+
+
+def batch_norm(size: int, *, momentum: float = 0.1, epsilon: float = 1e-5) -> Layer:
+    """Make batch normalisation of each channel of the last axis over all leading axes, [..., C] -> [..., C].
+
+    In training: (x - mean) / sqrt(variance + epsilon) * scale + bias with the statistics of the batch, the variance
+    in two passes and biased; the running statistics move by running += momentum * (new - running), where `momentum`
+    is the weight of the NEW statistic (PyTorch's convention; Flax means the other one) and the new variance is the
+    unbiased one. With `train=False` the running statistics are used. Computed in at least float32.
+
+    params: scale [C] of ones, bias [C] of zeros; state: mean [C] of zeros, variance [C] of ones, float32. Raises
+    ValueError for another number of channels, and in training for a batch with one value a channel. Ioffe and
+    Szegedy, 2015, Batch Normalization.
+
+    >>> layer = batch_norm(2)
+    >>> params, state = layer.init(None)
+    >>> y, state = layer.apply(params, state, jnp.array([[1.0, 0.0], [3.0, 0.0]]), train=True)
+    >>> print(y.round(2), state["mean"], state["variance"])
+    [[-1.  0.]
+     [ 1.  0.]] [0.2 0. ] [1.1 0.9]
+    """
+    checks.positive_int("batch_norm", "size", size)
+    checks.in_range("batch_norm", "momentum", momentum, 0, 1)
+    checks.finite_positive("batch_norm", "epsilon", epsilon)
+    name = f"batch_norm({size})"
+
+    def init(key, /):
+        params = {"scale": jnp.ones(size), "bias": jnp.zeros(size)}
+        state = {"mean": jnp.zeros(size), "variance": jnp.ones(size)}
+        return params, state
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        x = checks.float_input(name, x)
+        checks.last_axis(name, x, size)
+        if not train:
+            mean, variance = state["mean"], state["variance"]
+        else:
+            checks.several_values(name, x)
+            mean, variance = functional.batch_statistics(x)
+            count = x.size // size
+            new = {"mean": mean, "variance": variance * (count / (count - 1))}
+            state = {k: (old + momentum * (new[k] - old)).astype(old.dtype) for k, old in state.items()}
+        return functional.batch_norm(x, mean, variance, params["scale"], params["bias"], epsilon), state
+
+    return Layer(init, apply, name)

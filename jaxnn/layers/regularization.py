@@ -1,0 +1,33 @@
+"""Layers that only disturb, and only in training."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn import checks, functional
+from jaxnn.types import Layer
+
+
+def dropout(rate: float) -> Layer:
+    """Make the layer that sets each element to zero with probability `rate` in training, [...] -> [...].
+
+    `rate` is the probability of *dropping*; what is kept is divided by the probability of keeping, so evaluation
+    needs no scaling. With `train=False` it is the identity. Raises ValueError for a rate outside [0, 1], and in
+    training when no key is given.
+
+    >>> layer = dropout(0.2)
+    >>> x = jnp.ones((2, 3))
+    >>> layer.apply((), (), x)[0] is x
+    True
+    >>> layer.apply((), (), x, key=jax.random.key(0), train=True)[0].shape
+    (2, 3)
+    """
+    checks.in_range("dropout", "rate", rate, 0, 1)
+    name = f"dropout({checks.number(rate)})"
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        if not train or (checks.is_concrete(rate) and rate == 0):
+            return x, state
+        checks.needs_key(name, key)
+        return functional.dropout(checks.float_input(name, x), key, rate), state
+
+    return Layer(lambda key: ((), ()), apply, name)

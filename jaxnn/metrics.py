@@ -1,0 +1,35 @@
+"""What is measured beside the loss: one value per example, so that sums and counts add up exactly over any set."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxnn import checks
+from jaxnn.types import Array
+
+
+def accuracy(logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Tell for each example whether the largest logit is the label's, [B, classes] and [B] -> [B] of 0.0 or 1.0.
+
+    >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
+    Array([1., 0.], dtype=float32)
+    """
+    checks.class_labels("accuracy", logits, labels)
+    return (logits.argmax(-1) == labels).astype(jnp.float32)
+
+
+def confusion_matrix(predicted: Int[Array, " n"], labels: Int[Array, " n"], classes: int) -> Int[np.ndarray, "c c"]:
+    """Count the examples of each label (row) by the class predicted for it (column), [N] and [N] -> [C, C].
+
+    Raises ValueError for unequal lengths or for a class outside 0..classes-1.
+
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    predicted, labels = np.asarray(predicted), np.asarray(labels)
+    if predicted.shape != labels.shape:
+        raise ValueError(f"confusion_matrix got {predicted.shape} predictions for {labels.shape} labels")
+    checks.label_range("confusion_matrix", labels, classes)
+    checks.label_range("confusion_matrix", predicted, classes)
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)

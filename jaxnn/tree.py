@@ -1,0 +1,80 @@
+"""Questions about a parameter tree: the path of each leaf, how many numbers and bytes, how long, which leaves match."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn.types import Params
+
+
+def path_string(path: tuple[Any, ...]) -> str:
+    """Write a JAX key path as words joined by dots: `0.weight`.
+
+    >>> [path_string(path) for path, _ in jax.tree.leaves_with_path(({"bias": 1, "weight": 2},))]
+    ['0.bias', '0.weight']
+    """
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def paths(tree: Params) -> dict[str, Any]:
+    """Return {path: leaf} for every leaf, in the tree's own order.
+
+    >>> paths(({"weight": 3}, (), {"weight": 4}))
+    {'0.weight': 3, '2.weight': 4}
+    """
+    return {path_string(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def size(tree: Params) -> int:
+    """Count the numbers in all leaves (arrays or shape structs).
+
+    >>> size({"weight": jnp.zeros((3, 2)), "bias": jnp.zeros(2)})
+    8
+    """
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def nbytes(tree: Params) -> int:
+    """Count the bytes of all leaves.
+
+    >>> nbytes({"weight": jnp.zeros((3, 2)), "bias": jnp.zeros(2)})
+    32
+    """
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def norm(tree: Params) -> jax.Array:
+    """Compute the Euclidean norm over all leaves together, in at least float32.
+
+    >>> float(norm(({"a": jnp.array([3.0])}, jnp.array([4.0]))))
+    5.0
+    """
+    # Leaves of low precision are widened first: 300**2 overflows float16 already.
+    wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(sum((jnp.vdot(leaf, leaf).real for leaf in wide), start=jnp.float32(0)))
+
+
+def mask(tree: Params, pattern: str) -> Params:
+    r"""Return a tree of the same structure with True at every leaf whose whole path matches the regular expression.
+
+    For Optax's masked transformations: `optax.adamw(1e-3, mask=lambda params: mask(params, r".*weight"))` decays
+    weights only. Raises ValueError when nothing matches, since a mask of nothing is a typing error.
+
+    >>> mask(({"weight": 3, "bias": 1}, {"scale": 1}), r".*\.weight")
+    ({'bias': False, 'weight': True}, {'scale': False})
+    """
+    matches = jax.tree.map_with_path(lambda path, _: re.fullmatch(pattern, path_string(path)) is not None, tree)
+    if not any(jax.tree.leaves(matches)):
+        raise ValueError(f"mask: no path matches {pattern!r}; the paths are {', '.join(paths(tree)) or 'none'}")
+    return matches
+
+
+def where(condition: Any, if_true: Params, if_false: Params) -> Params:
+    """Choose between two trees of the same structure by one boolean scalar.
+
+    >>> where(jnp.array(True), {"a": jnp.array(1)}, {"a": jnp.array(2)})
+    {'a': Array(1, dtype=int32, weak_type=True)}
+    """
+    return jax.tree.map(lambda yes, no: jnp.where(condition, yes, no), if_true, if_false)
