@@ -4,10 +4,11 @@ Shapes and types are known while a function is traced, so these errors come befo
 only where they are concrete: under `jit` a number may be a tracer, and a tracer passes (whoever made it checks it).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,7 +50,14 @@ def non_negative_int(function: str, name: str, value: Any) -> None:
 
 
 def in_range(
-    function: str, name: str, value: Any, low: float, high: float, *, open_low: bool = False, open_high: bool = False
+    function: str,
+    name: str,
+    value: Any,
+    low: float,
+    high: float,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
 ) -> None:
     """Refuse a number outside the interval; NaN lies outside of every one. Tracers pass.
 
@@ -106,12 +114,13 @@ def as_layer(function: str, part: Any, index: int | None = None) -> Layer:
     )
 
 
-def needs_key(name: str, key: Any) -> None:
-    """Refuse a training-mode call without randomness."""
+def given_key(name: str, key: Any) -> Any:
+    """Return the key; refuse a training-mode call without randomness."""
     if key is None:
         raise ValueError(
             f"{name} needs randomness in training: pass key=jax.random.key(...), or train=False to evaluate"
         )
+    return key
 
 
 # Arrays given to layers
@@ -222,3 +231,19 @@ def label_range(function: str, labels: np.ndarray, classes: int) -> None:
             f"{function} expected labels in 0..{classes - 1} ({classes} classes) but targets[{where}] is "
             f"{labels[place]} ({int(bad.sum())} such labels): check the labels, or give the model more outputs"
         )
+
+
+# Training
+
+
+def name_of(function: Any) -> str:
+    """Return the name under which a reader knows the function."""
+    return getattr(getattr(function, "func", function), "__name__", repr(function))
+
+
+def metric_names(function: str, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuse metrics under names that training records itself; return them."""
+    taken = {"loss", "gradient_norm"} & set(metrics)
+    if taken:
+        raise ValueError(f"{function} records {', '.join(sorted(taken))} itself: give the metric another name")
+    return metrics

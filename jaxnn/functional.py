@@ -78,7 +78,9 @@ def standardize(
     return jnp.asarray(x, dtype) * (1 / (unit * std)).astype(dtype) - (mean / std).astype(dtype)
 
 
-def batch_statistics(x: Float[Array, "*batch channels"]) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
+def batch_statistics(
+    x: Float[Array, "*batch channels"],
+) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
     """Compute mean and (biased) variance of each channel over all leading axes, in at least float32.
 
     Two passes, mean((x - mean(x))**2): the one-pass form loses all digits when the mean is large.

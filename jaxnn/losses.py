@@ -32,4 +32,5 @@ def softmax_cross_entropy(
     loss = -jnp.where(at_label, log_p, 0).sum(-1)
     if not checks.is_concrete(label_smoothing) or label_smoothing > 0:  # a logit of -inf is legal without smoothing
         loss = (1 - label_smoothing) * loss - label_smoothing * log_p.mean(-1)
-    return jnp.where((labels >= 0) & (labels < classes), loss, jnp.nan)
+    # Not `labels < classes`: with labels of a byte the number 256 would wrap to 0.
+    return jnp.where(at_label.any(-1), loss, jnp.nan)

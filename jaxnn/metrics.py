@@ -1,6 +1,5 @@
 """What is measured beside the loss: one value per example, so that sums and counts add up exactly over any set."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int

@@ -37,16 +37,11 @@ class Apply(Protocol):
         ...
 
 
-class Loss(Protocol):
-    """`loss(predictions, targets)` -> one value per example, shape [B]; the caller takes the (weighted) mean."""
+Loss: TypeAlias = Callable[[Any, Any], Any]
+"""`loss(predictions, targets)` -> one value per example, shape [B]; the caller takes the (weighted) mean."""
 
-    def __call__(self, predictions: Any, targets: Any, /) -> jax.Array:
-        """Compute one loss per example."""
-        ...
-
-
-Metric: TypeAlias = Loss
-"""A metric has the shape of a loss: one value per example, so that means over any set are exact."""
+Metric: TypeAlias = Callable[[Any, Any], Any]
+"""A metric has the form of a loss: one value per example, so that means over any set are exact."""
 
 
 class Layer(NamedTuple):

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxnn import checks
 from jaxnn.types import Layer, LayerLike, Params, State
@@ -18,6 +17,7 @@ def sequential(*parts: LayerLike, name: str | None = None) -> Layer:
     a model that has a constructor of its own. Raises TypeError for a part that is neither, such as `dropout` where
     `dropout(0.2)` was meant.
 
+    >>> import jax.numpy as jnp
     >>> from jaxnn.layers import linear
     >>> model = sequential(linear(4, 3), jax.nn.relu, linear(3, 2))
     >>> params, state = model.init(jax.random.key(0))
@@ -51,6 +51,7 @@ def residual(inner: LayerLike) -> Layer:
     Raises ValueError when the inner layer changes the shape. He, Zhang, Ren, Sun, 2016, Deep Residual Learning for
     Image Recognition.
 
+    >>> import jax.numpy as jnp
     >>> residual(jnp.zeros_like).apply((), (), jnp.ones(2))[0].tolist()
     [1.0, 1.0]
     """
@@ -65,9 +66,7 @@ def residual(inner: LayerLike) -> Layer:
     return Layer(layer.init, apply, name)
 
 
-def walk(
-    model: Layer, params: Params, state: State, path: str = ""
-) -> Iterator[tuple[str, Layer, Params, State]]:
+def walk(model: Layer, params: Params, state: State, path: str = "") -> Iterator[tuple[str, Layer, Params, State]]:
     """Yield (path, layer, params, state) of every innermost part in the order of the computation.
 
     The path is the part's index, nested ones joined by dots: the beginning of its parameters' paths in `tree.paths`.
@@ -89,6 +88,7 @@ def activations(model: Layer, params: Params, state: State, x: Any) -> list[tupl
 
     The paths are those of `walk`.
 
+    >>> import jax.numpy as jnp
     >>> from jaxnn.layers import linear
     >>> model = sequential(linear(4, 3), jax.nn.relu)
     >>> [(path, y.shape) for path, y in activations(model, *model.init(jax.random.key(0)), jnp.ones((5, 4)))]

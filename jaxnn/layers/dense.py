@@ -17,6 +17,7 @@ def linear(in_features: int, out_features: int, *, bias: bool = True) -> Layer:
     U(-1/sqrt(in), 1/sqrt(in)), PyTorch's default. Raises ValueError when the last axis of x is not `in`, TypeError
     for integers.
 
+    >>> import jax
     >>> layer = linear(784, 512)
     >>> params, state = layer.init(jax.random.key(0))
     >>> y, state = layer.apply(params, state, jnp.ones((32, 784)))

@@ -16,9 +16,9 @@ def normalize(mean: float | Sequence[float], std: float | Sequence[float]) -> La
     ToTensor; floats are taken as they are. As a part of the model it travels with it into predict and export.
     Raises ValueError for a std that is not positive, TypeError for integers other than uint8.
 
-    >>> layer = normalize(0.1307, 0.3081)
+    >>> layer = normalize(0.5, 0.25)
     >>> print(layer.apply((), (), np.array([[0, 255]], np.uint8))[0])
-    [[-0.424213   2.8214867]]
+    [[-2.  2.]]
     """
     means, stds = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
     if means.ndim > 1 or stds.ndim > 1:

@@ -1,7 +1,5 @@
 """Layers that only disturb, and only in training."""
 
-import jax
-import jax.numpy as jnp
 
 from jaxnn import checks, functional
 from jaxnn.types import Layer
@@ -14,6 +12,7 @@ def dropout(rate: float) -> Layer:
     needs no scaling. With `train=False` it is the identity. Raises ValueError for a rate outside [0, 1], and in
     training when no key is given.
 
+    >>> import jax, jax.numpy as jnp
     >>> layer = dropout(0.2)
     >>> x = jnp.ones((2, 3))
     >>> layer.apply((), (), x)[0] is x
@@ -27,7 +26,6 @@ def dropout(rate: float) -> Layer:
     def apply(params, state, x, /, *, key=None, train=False):
         if not train or (checks.is_concrete(rate) and rate == 0):
             return x, state
-        checks.needs_key(name, key)
-        return functional.dropout(checks.float_input(name, x), key, rate), state
+        return functional.dropout(checks.float_input(name, x), checks.given_key(name, key), rate), state
 
     return Layer(lambda key: ((), ()), apply, name)

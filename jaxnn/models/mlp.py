@@ -1,6 +1,7 @@
 """The multi-layer perceptron."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import jax
 
@@ -35,7 +36,7 @@ def mlp(
         checks.positive_int("mlp", f"sizes[{i}]", size)
     with_dropout = not checks.is_concrete(dropout) or dropout != 0
     parts: list[LayerLike] = [layers.flatten()]
-    for inputs, outputs in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for inputs, outputs in pairwise(sizes[:-1]):
         parts.append(layers.linear(inputs, outputs))
         if batch_norm:
             parts.append(layers.batch_norm(outputs))

@@ -1,0 +1,102 @@
+"""An epoch as one compiled program that can be cut anywhere and gives the same bits."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn import tree
+from jaxnn.data import Dataset
+from jaxnn.training.state import TrainState
+from jaxnn.training.step import Step, Totals
+from jaxnn.types import PRNGKey
+
+
+class Progress(NamedTuple):
+    """What an epoch has summed up so far, and the first step whose loss or gradient was not finite (-1: none)."""
+
+    totals: Totals
+    failed_step: jax.Array
+
+
+Run: TypeAlias = Callable[..., tuple[TrainState, Progress]]
+
+
+@partial(jax.jit, static_argnames=("size", "batch_size"))
+def epoch_order(key: PRNGKey, epoch: int, *, size: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """Return the order of an epoch: indices [full batches, batch_size], and [1, rest] of the short last batch.
+
+    Every example stands in it exactly once. A function of the key and the epoch alone.
+
+    >>> full, short = epoch_order(jax.random.key(0), 0, size=7, batch_size=3)
+    >>> full.shape, short.shape, sorted([*full.ravel().tolist(), *short[0].tolist()])
+    ((2, 3), (1, 1), [0, 1, 2, 3, 4, 5, 6])
+    """
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), size)
+    full = size // batch_size * batch_size
+    return order[:full].reshape(-1, batch_size), order[None, full:]
+
+
+def no_progress(step: Step, train_state: TrainState, batch: Dataset, key: PRNGKey) -> Progress:
+    """Return the empty sums with which an epoch starts; nothing is computed, the step is only asked for its shapes."""
+    _, totals = jax.eval_shape(step, train_state, batch, key)
+    return Progress(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), totals), jnp.int32(-1))
+
+
+def epoch_program(step: Step) -> Run:
+    """Make `run(train_state, progress, dataset, order, step_key, first, last) -> (train_state, progress)`.
+
+    It does the batches first..last-1 of `order` [batches, batch_size]. The bounds are traced, so one compilation
+    serves every cut, and running 0..n is the same arithmetic in the same order as 0..k and k..n: the same bits.
+
+    A step whose loss or gradient norm is not finite changes nothing, ends the run and is recorded in the progress;
+    the state is then that of the last good step.
+
+    >>> import numpy as np, optax
+    >>> from jaxnn.layers import linear
+    >>> from jaxnn.losses import softmax_cross_entropy
+    >>> from jaxnn.training import init_train_state, run_keys, train_step
+    >>> model, optimizer, keys = linear(2, 2), optax.sgd(0.1), run_keys(0)
+    >>> data = Dataset(jnp.ones((8, 2)), jnp.zeros(8, jnp.int32))
+    >>> step = train_step(model, softmax_cross_entropy, optimizer)
+    >>> state = init_train_state(model.init, optimizer, keys.init)
+    >>> order, _ = epoch_order(keys.order, 0, size=8, batch_size=2)
+    >>> progress = no_progress(step, state, Dataset(data.inputs[:2], data.targets[:2]), keys.step)
+    >>> state, progress = jax.jit(epoch_program(step))(state, progress, data, order, keys.step, 0, 4)
+    >>> int(state.step), float(progress.totals["loss"][1])
+    (4, 8.0)
+    """
+
+    def run(
+        train_state: TrainState,
+        progress: Progress,
+        dataset: Dataset,
+        order: jax.Array,
+        step_key: PRNGKey,
+        first: jax.Array,
+        last: jax.Array,
+    ) -> tuple[TrainState, Progress]:
+        def one_batch(carry):
+            i, old, (totals, _) = carry
+            rows = order[i]
+            batch = jax.tree.map(lambda field: field.at[rows].get(mode="promise_in_bounds"), dataset)
+            new, measured = step(old, batch, jax.random.fold_in(step_key, old.step))
+            finite = jnp.isfinite(measured["loss"][0]) & jnp.isfinite(measured["gradient_norm"][0])
+            new_totals = jax.tree.map(jnp.add, totals, measured)
+            failed_step = jnp.where(finite, -1, old.step)
+            return (
+                i + 1,
+                tree.where(finite, new, old),
+                Progress(tree.where(finite, new_totals, totals), failed_step),
+            )
+
+        def more(carry):
+            i, _, (_, failed_step) = carry
+            return (i < last) & (failed_step < 0)
+
+        _, train_state, progress = jax.lax.while_loop(more, one_batch, (first, train_state, progress))
+        return train_state, progress
+
+    return run

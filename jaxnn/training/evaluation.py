@@ -1,0 +1,100 @@
+"""Evaluation and prediction over every example exactly once, in batches."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnn import checks
+from jaxnn.data import Dataset, check_dataset
+from jaxnn.training.step import Totals, measure
+from jaxnn.types import Layer, Loss, Metric, Params, State
+
+
+def batches(dataset: Dataset, batch_size: int) -> Iterator[Dataset]:
+    """Yield the examples in order, the last batch as short as it is.
+
+    >>> [batch.size for batch in batches(Dataset(np.zeros(5), np.zeros(5)), 2)]
+    [2, 2, 1]
+    """
+    for start in range(0, dataset.size, batch_size):
+        yield Dataset(*(None if field is None else field[start : start + batch_size] for field in dataset))
+
+
+def evaluation_step(model: Layer, loss: Loss, metrics: Mapping[str, Metric]) -> Callable[..., Totals]:
+    """Make `(params, model_state, batch) -> totals` in evaluation mode, a pure function."""
+
+    def step(params: Params, model_state: State, batch: Dataset) -> Totals:
+        predictions, _ = model.apply(params, model_state, batch.inputs)
+        return measure(loss, metrics, predictions, batch)
+
+    return step
+
+
+def total_means(parts: list[Totals]) -> dict[str, float]:
+    """Add up (sum, count) pairs over batches, in float64 on the host, and return the means.
+
+    >>> total_means([{"loss": (6.0, 2.0)}, {"loss": (0.0, 1.0)}])
+    {'loss': 2.0}
+    """
+    parts = jax.device_get(parts)
+    sums = {name: np.sum([np.asarray(part[name], np.float64) for part in parts], axis=0) for name in parts[0]}
+    return {name: float(total / count) if count else 0.0 for name, (total, count) in sums.items()}
+
+
+def evaluate(
+    model: Layer,
+    params: Params,
+    state: State,
+    dataset: Dataset,
+    loss: Loss,
+    metrics: Mapping[str, Metric] | None = None,
+    *,
+    batch_size: int = 1000,
+) -> dict[str, float]:
+    """Compute the mean loss and metrics over every example, in evaluation mode (no dropout, running statistics).
+
+    The batch size changes speed and memory only. Raises ValueError for an empty set, unequal lengths, or a label that
+    the model has no output for.
+
+    >>> from jaxnn.layers import linear
+    >>> from jaxnn.losses import softmax_cross_entropy
+    >>> params = {"weight": np.zeros((2, 4), np.float32), "bias": np.zeros(4, np.float32)}
+    >>> data = Dataset(np.ones((5, 2), np.float32), np.zeros(5, np.int32))
+    >>> print(evaluate(linear(2, 4), params, (), data, softmax_cross_entropy))  # log(4)
+    {'loss': 1.386294...}
+    """
+    checks.positive_int("evaluate", "batch_size", batch_size)
+    metrics = checks.metric_names("evaluate", metrics or {})
+    check_dataset("evaluate", dataset)
+    check_labels("evaluate", model, params, state, dataset)
+    step = jax.jit(evaluation_step(model, loss, metrics))
+    return total_means([step(params, state, batch) for batch in batches(dataset, batch_size)])
+
+
+def check_labels(function: str, model: Layer, params: Params, state: State, dataset: Dataset) -> None:
+    """Refuse integer targets that the model has no output for. Only shapes of the model are computed."""
+    targets = np.asarray(dataset.targets)
+    first = jax.tree.map(lambda field: jax.ShapeDtypeStruct((1, *field.shape[1:]), field.dtype), dataset.inputs)
+    predictions, _ = jax.eval_shape(model.apply, params, state, first)
+    if np.issubdtype(targets.dtype, np.integer) and predictions.ndim == targets.ndim + 1:
+        checks.label_range(function, targets, predictions.shape[-1])
+
+
+def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_size: int = 1000) -> np.ndarray:
+    """Compute the model's outputs for every example, [N, ...] -> [N, ...], in evaluation mode, on the host.
+
+    Raises ValueError for no examples.
+
+    >>> from jaxnn.layers import flatten
+    >>> predict(flatten(), (), (), np.zeros((5, 2, 2)), batch_size=2).shape
+    (5, 4)
+    """
+    checks.positive_int("predict", "batch_size", batch_size)
+    if len(inputs) == 0:
+        raise ValueError(f"predict got no examples (inputs have shape {np.shape(inputs)})")
+    apply = jax.jit(lambda params, state, x: model.apply(params, state, x)[0])
+    starts = range(0, len(inputs), batch_size)
+    outputs = [apply(params, state, inputs[start : start + batch_size]) for start in starts]
+    return np.concatenate([np.asarray(output) for output in outputs])
