@@ -216,6 +216,14 @@ def one_value_per_example(name: str, values: Any, size: int) -> None:
         raise ValueError(f"{name} expected to return shape ({size},), one value per example, but got {shape}{hint}")
 
 
+def integers(function: str, values: Any) -> np.ndarray:
+    """Return the values as a NumPy array of integers; refuse floats."""
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"{function} expected integers but got {array.dtype} of shape {array.shape}")
+    return array
+
+
 def label_range(function: str, labels: np.ndarray, classes: int) -> None:
     """Refuse labels outside 0..classes-1, naming the first one and its place.
 

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from jaxnn import checks
 from jaxnn.functional import wide
@@ -10,7 +10,7 @@ from jaxnn.types import Array
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"], *, label_smoothing: float = 0.0
+    logits: Float[Array, "*batch classes"], labels: Integer[Array, "*batch"], *, label_smoothing: float | Array = 0.0
 ) -> Float[Array, "*batch"]:
     """Compute -log softmax(logits)[label] for each example, [B, classes] and [B] -> [B], in nats.
 

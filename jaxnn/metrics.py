@@ -2,13 +2,13 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from jaxnn import checks
 from jaxnn.types import Array
 
 
-def accuracy(logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+def accuracy(logits: Float[Array, "*batch classes"], labels: Integer[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Tell for each example whether the largest logit is the label's, [B, classes] and [B] -> [B] of 0.0 or 1.0.
 
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
@@ -18,7 +18,9 @@ def accuracy(logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"
     return (logits.argmax(-1) == labels).astype(jnp.float32)
 
 
-def confusion_matrix(predicted: Int[Array, " n"], labels: Int[Array, " n"], classes: int) -> Int[np.ndarray, "c c"]:
+def confusion_matrix(
+    predicted: Integer[Array, " n"], labels: Integer[Array, " n"], classes: int
+) -> Integer[np.ndarray, "c c"]:
     """Count the examples of each label (row) by the class predicted for it (column), [N] and [N] -> [C, C].
 
     Raises ValueError for unequal lengths or for a class outside 0..classes-1.
@@ -26,7 +28,8 @@ def confusion_matrix(predicted: Int[Array, " n"], labels: Int[Array, " n"], clas
     >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
-    predicted, labels = np.asarray(predicted), np.asarray(labels)
+    # Row and column become one number, which would overflow bytes.
+    predicted, labels = (checks.integers("confusion_matrix", array).astype(np.int64) for array in (predicted, labels))
     if predicted.shape != labels.shape:
         raise ValueError(f"confusion_matrix got {predicted.shape} predictions for {labels.shape} labels")
     checks.label_range("confusion_matrix", labels, classes)

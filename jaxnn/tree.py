@@ -1,10 +1,12 @@
 """Questions about a parameter tree: the path of each leaf, how many numbers and bytes, how long, which leaves match."""
 
+import hashlib
 import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnn.types import Params
 
@@ -54,6 +56,22 @@ def norm(tree: Params) -> jax.Array:
     # Leaves of low precision are widened first: 300**2 overflows float16 already.
     wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in jax.tree.leaves(tree)]
     return jnp.sqrt(sum((jnp.vdot(leaf, leaf).real for leaf in wide), start=jnp.float32(0)))
+
+
+def sha256(tree: Params) -> str:
+    """Compute a fingerprint of all leaves: paths, dtypes, shapes and every bit. Equal trees have equal ones.
+
+    >>> sha256({"weight": jnp.zeros(2)}) == sha256({"weight": jnp.zeros(2)})
+    True
+    >>> sha256({"weight": jnp.zeros(2)}) == sha256({"weight": -jnp.zeros(2)})  # minus zero has another bit
+    False
+    """
+    digest = hashlib.sha256()
+    for path, leaf in paths(tree).items():
+        array = np.asarray(leaf)
+        digest.update(f"{path} {array.dtype} {array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def mask(tree: Params, pattern: str) -> Params:

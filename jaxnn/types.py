@@ -5,7 +5,7 @@ summarised, exported and composed with everything else in this library.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ Params: TypeAlias = Any
 State: TypeAlias = Any
 
 
+@runtime_checkable
 class Init(Protocol):
     """`init(key) -> (params, state)`. One argument only, so that `jax.vmap(model.init)(keys)` makes an ensemble."""
 
@@ -27,6 +28,7 @@ class Init(Protocol):
         ...
 
 
+@runtime_checkable
 class Apply(Protocol):
     """`apply(params, state, x, *, key=None, train=False) -> (y, state)`, a pure function."""
 

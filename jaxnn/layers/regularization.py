@@ -1,11 +1,10 @@
 """Layers that only disturb, and only in training."""
 
-
 from jaxnn import checks, functional
-from jaxnn.types import Layer
+from jaxnn.types import Array, Layer
 
 
-def dropout(rate: float) -> Layer:
+def dropout(rate: float | Array) -> Layer:
     """Make the layer that sets each element to zero with probability `rate` in training, [...] -> [...].
 
     `rate` is the probability of *dropping*; what is kept is divided by the probability of keeping, so evaluation

@@ -6,7 +6,7 @@ from itertools import pairwise
 import jax
 
 from jaxnn import checks, layers
-from jaxnn.types import Layer, LayerLike
+from jaxnn.types import Array, Layer, LayerLike
 
 
 def mlp(
@@ -14,7 +14,7 @@ def mlp(
     *,
     activation: LayerLike = jax.nn.relu,
     batch_norm: bool = False,
-    dropout: float = 0.0,
+    dropout: float | Array = 0.0,
 ) -> Layer:
     """Make a multi-layer perceptron with the given layer sizes, [B, ...] flattened to [B, sizes[0]] -> [B, sizes[-1]].
 

@@ -13,7 +13,8 @@ class Display(NamedTuple):
     epoch: Callable[[Mapping[str, float]], None]
 
 
-SHORT = {"validation": "val", "accuracy": "acc", "learning_rate": "lr", "gradient_norm": "|g|"}
+SHORT = {"validation": "val", "accuracy": "acc", "learning_rate": "lr"}
+HIDDEN = ("epoch", "step", "seconds", "examples_per_second", "gradient_norm", "learning_rate")  # in the history only
 
 
 def record_line(record: Mapping[str, float], epochs: int) -> str:
@@ -25,14 +26,16 @@ def record_line(record: Mapping[str, float], epochs: int) -> str:
     width = len(str(epochs))
     words = [f"epoch {record['epoch']:{width}.0f}/{epochs}"]
     for name, value in record.items():
-        if name not in ("epoch", "step", "seconds", "examples_per_second", "gradient_norm", "learning_rate"):
+        if name not in HIDDEN:
             words.append(_named(name, value))
     return "  ".join([*words, f"{record['seconds']:.1f} s"])
 
 
 def _named(name: str, value: float) -> str:
     label = SHORT.get(name) or " ".join(SHORT.get(word, word) for word in name.split("_"))
-    return f"{label} {value:.2%}" if name.endswith("accuracy") else f"{label} {value:.4g}"
+    if name.endswith("accuracy"):
+        return f"{label} {value:.2%}"
+    return f"{label} {value:.4f}" if name.endswith("loss") else f"{label} {value:.4g}"
 
 
 def _silent(*_: Any) -> None:
@@ -69,8 +72,9 @@ def _live_display(console: Any, epochs: int, steps: int) -> Iterator[Display]:
         task = bar.add_task("starting", total=epochs * steps, now="")
 
         def advance(step: int, values: Mapping[str, float]) -> None:
-            now = "  ".join(_named(name, value) for name, value in values.items() if name != "examples_per_second")
-            now += f"  {values.get('examples_per_second', 0):,.0f}/s"
+            shown = {name: value for name, value in values.items() if name not in HIDDEN or name == "learning_rate"}
+            now = "  ".join(_named(name, value) for name, value in shown.items())
+            now += f"  {values['examples_per_second']:,.0f}/s"
             epoch = min((step - 1) // steps + 1, epochs)
             bar.update(task, completed=step, description=f"epoch {epoch}/{epochs}", now=now)
 

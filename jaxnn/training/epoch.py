@@ -25,7 +25,7 @@ Run: TypeAlias = Callable[..., tuple[TrainState, Progress]]
 
 
 @partial(jax.jit, static_argnames=("size", "batch_size"))
-def epoch_order(key: PRNGKey, epoch: int, *, size: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
+def epoch_order(key: PRNGKey, epoch: int | jax.Array, *, size: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
     """Return the order of an epoch: indices [full batches, batch_size], and [1, rest] of the short last batch.
 
     Every example stands in it exactly once. A function of the key and the epoch alone.

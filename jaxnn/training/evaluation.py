@@ -1,6 +1,6 @@
 """Evaluation and prediction over every example exactly once, in batches."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,14 +32,15 @@ def evaluation_step(model: Layer, loss: Loss, metrics: Mapping[str, Metric]) -> 
     return step
 
 
-def total_means(parts: list[Totals]) -> dict[str, float]:
+def total_means(parts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Add up (sum, count) pairs over batches, in float64 on the host, and return the means.
 
     >>> total_means([{"loss": (6.0, 2.0)}, {"loss": (0.0, 1.0)}])
     {'loss': 2.0}
     """
     parts = jax.device_get(parts)
-    sums = {name: np.sum([np.asarray(part[name], np.float64) for part in parts], axis=0) for name in parts[0]}
+    names = sorted(parts[0], key=lambda name: (name != "loss", name))  # compiled programs return dicts sorted by name
+    sums = {name: np.sum([np.asarray(part[name], np.float64) for part in parts], axis=0) for name in names}
     return {name: float(total / count) if count else 0.0 for name, (total, count) in sums.items()}
 
 

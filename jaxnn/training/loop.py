@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -83,17 +84,19 @@ def compile_programs(
     empty = no_progress(step, train_state, jax.tree.map(lambda field: field[:batch_size], dataset), key)
     program = jax.jit(epoch_program(step))
 
-    def compiled(order: jax.Array) -> Run:
-        return program.lower(train_state, empty, data, order, key, jnp.int32(0), jnp.int32(0)).compile()
+    def lowered(order: jax.Array) -> Any:
+        return program.lower(train_state, empty, data, order, key, jnp.int32(0), jnp.int32(0))
 
-    run = compiled(full)
+    parts = [lowered(full)]
     try:
-        run_short = compiled(short) if short.size else None
+        parts += [lowered(short)] if short.size else []
     except ValueError as error:
         raise ValueError(
             f"fit: {dataset.size} examples in batches of {batch_size} leave a last batch of {short.size}: {error}; "
             f"batch_size={_roomy_batch_size(dataset.size, batch_size)} leaves a larger one"
         ) from error
+    with ThreadPoolExecutor() as pool:  # XLA compiles outside of Python's lock
+        run, run_short = [*pool.map(lambda part: part.compile(), parts), None][:2]
     evaluate = jax.jit(evaluation_step(model, loss, metrics))
     if validation is not None:
         for batch in {batch.size: batch for batch in batches(validation, EVALUATION_BATCH)}.values():
@@ -147,7 +150,9 @@ def train(
                 if run is programs.run:
                     piece = max(1, round(PIECE_SECONDS * (last - first) / seconds))
                 first = last
-                display.advance(int(train_state.step), _means(progress, train_state))
+                done = first * len(order[0])
+                rate = {"examples_per_second": done / epoch_seconds}
+                display.advance(int(train_state.step), _means(progress, train_state) | rate)
         record = {"epoch": epoch + 1, "step": int(train_state.step), **_means(progress, train_state)}
         if validation is not None:
             model = train_state.params, train_state.model_state
@@ -166,7 +171,7 @@ def train(
 def _means(progress: Progress, train_state: TrainState) -> Record:
     """Return the means so far, and the learning rate where the optimizer's state names one."""
     rates = [leaf for path, leaf in tree.paths(train_state.opt_state).items() if path.endswith("learning_rate")]
-    return total_means([progress.totals]) | ({"learning_rate": float(rates[0])} if rates else {})
+    return total_means([progress.totals]) | ({"learning_rate": float(f"{rates[0]:.7g}")} if rates else {})
 
 
 def _not_finite(epoch: int, step: int, train_state: TrainState, dataset: Dataset) -> str:

@@ -1,0 +1,50 @@
+# make run and make test set up their own environment. A Python >= 3.11, make and a package index are all they need.
+PYTHON ?= python3
+# Another Python gets an environment of its own: make test PYTHON=python3.13
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
+BIN = $(VENV)/bin
+ARGS ?=
+
+# beartype checks every annotated call in the test run, with an int where a float is due, as in Python itself.
+CHECKER = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.test ## make the environment and install everything that run, test and lint need
+
+run: $(VENV)/.experiments ## train the guide's MNIST classifier; options: make run ARGS="--epochs 3"
+	@$(BIN)/python -m experiments.mnist $(ARGS)
+
+test: $(VENV)/.test ## run the tests; on another Python: make test PYTHON=python3.13
+	@# A process of its own for bad input: the checker of types and shapes would speak before our own errors do.
+	$(BIN)/python -m pytest -q tests/bad_input
+	$(BIN)/python -m pytest -q --jaxtyping-packages="jaxnn,$(CHECKER)" jaxnn tests --ignore=tests/bad_input
+
+lint: $(VENV)/.test ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/.test ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove environments, caches and runs
+	rm -rf .venv .venv-* runs .pytest_cache .ruff_cache .hypothesis dist
+
+# A stamp is touched last, so a set-up that was broken off is done again.
+$(VENV)/.experiments: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "error: $(PYTHON) is not a Python >= 3.11; name one with make PYTHON=/path/to/python3"; exit 2; }
+	@echo "setting up $(VENV) (once; a few minutes without a package cache)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --editable '.[experiments]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.experiments
+	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Measurements: jaxnn beside the programs a user would otherwise write."""

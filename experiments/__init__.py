@@ -1,0 +1,1 @@
+"""Scripts to run and to read: each is one experiment, from its configuration to its report."""

@@ -1,0 +1,103 @@
+"""What every experiment does around its subject: the command line, the output folder, and a clean end on a bad day."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+
+from jaxnn.report.files import write_whole
+from jaxnn.training import FitInterrupted, FitResult, NotFiniteError
+
+Config = TypeVar("Config")
+
+
+class Stop(NamedTuple):
+    """Why training ended before its time, in a sentence for the report, and the exit code that says so."""
+
+    reason: str
+    exit_code: int
+
+
+def main(config_type: type[Config], run: Callable[[Config], int]) -> None:
+    """Read the command line into the configuration, run the experiment, and exit with its code.
+
+    What a user can mend (options, data, disk) ends in one message and exit code 2; Ctrl-C in one line and 130. Set
+    JAXNN_TRACEBACK=1 to see where an error comes from.
+    """
+    import tyro
+
+    try:
+        config = tyro.cli(
+            config_type, description=sys.modules[run.__module__].__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+        )
+        _set_up_jax()
+        code = run(config)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if os.environ.get("JAXNN_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
+
+
+def _set_up_jax() -> None:
+    """Keep compiled programs between runs: the second start of the same experiment compiles nothing."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxnn" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def open_output(folder: Path, config: Any) -> Path:
+    """Make the output folder and write `config.json` into it, so that a folder that cannot be written is said first.
+
+    The results of an earlier run in the same folder are removed: what lies there is always of one run.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot make the output folder {folder}: {error.strerror}") from error
+    write_json(
+        folder / "config.json", {name: str(v) if isinstance(v, Path) else v for name, v in asdict(config).items()}
+    )
+    for old in ("summary.json", "report.html", *(path.name for path in folder.glob("*.png"))):
+        (folder / old).unlink(missing_ok=True)
+    write_whole(folder / "metrics.jsonl", b"")
+    return folder
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a mapping as indented JSON, whole or not at all."""
+    write_whole(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def append_record(folder: Path, record: Mapping[str, float]) -> None:
+    """Add one line to `metrics.jsonl`."""
+    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def until_stopped(training: Callable[[], FitResult]) -> tuple[FitResult, Stop | None]:
+    """Run a training; when it is interrupted or diverges, return what was reached and why it stopped."""
+    try:
+        return training(), None
+    except FitInterrupted as stop:
+        return stop.result, Stop(f"Stopped by {stop}.", 128 + stop.signal_number)
+    except NotFiniteError as stop:
+        return stop.result, Stop(f"Stopped: {stop}.", 1)
+
+
+def say(quiet: bool, text: str) -> None:
+    """Print unless silence was asked for."""
+    if not quiet:
+        print(text, flush=True)

@@ -1,0 +1,110 @@
+"""The reports of the experiments, put together from the sections that `jaxnn.report` draws."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnn.data.images import ImageData
+from jaxnn.metrics import confusion_matrix
+from jaxnn.report import (
+    Page,
+    Section,
+    confusion,
+    environment,
+    first_layer_weights,
+    key_values,
+    learning_curves,
+    mistakes,
+    per_class,
+    records,
+    save_png,
+    summary,
+    write_page,
+)
+from jaxnn.training import FitResult
+from jaxnn.types import Layer
+
+
+def write(folder: Path, page: Page) -> None:
+    """Write `report.html`, and each figure beside it as a PNG named by its section."""
+    for section in page.sections:
+        if section.figure is not None:
+            save_png(section.figure, folder / f"{section.title.lower().replace(' ', '_')}.png")
+    write_page(folder / "report.html", page)
+
+
+def image_classifier(
+    title: str,
+    notices: Sequence[str],
+    config: Any,
+    model: Layer,
+    data: ImageData,
+    result: FitResult,
+    logits: np.ndarray,
+    first_weights: np.ndarray,
+    figures: Mapping[str, Any],
+) -> Page:
+    """Put together the report of a classifier of images: curves, confusion, mistakes, weights, model, circumstances."""
+    labels = np.asarray(data.test.targets)
+    predicted = logits.argmax(-1)
+    confidence = np.asarray(jax.nn.softmax(logits)).max(-1)
+    counts = confusion_matrix(predicted, labels, len(data.class_names))
+    image_shape = data.test.inputs.shape[1:]
+    wrong = int((predicted != labels).sum())
+    headline = [
+        ("test accuracy", f"{figures['test_accuracy']:.2%}"),
+        ("test mistakes", f"{wrong:,} of {len(labels):,}"),
+        ("parameters", f"{figures['parameters']:,}"),
+        ("seconds an epoch", f"{figures['seconds_per_epoch']:.2f}"),
+        ("seconds of compiling", f"{figures['compile_seconds']:.1f}"),
+    ]
+    curves = Section(
+        "Learning curves",
+        "Training values are means over the epoch with dropout on; the others are taken after it, with dropout off.",
+        partial(learning_curves, result.history),
+    )
+    return Page(
+        title,
+        f"{model}, {figures['epochs']} epochs, seed {figures['seed']}",
+        notices,
+        headline,
+        [
+            *([curves] if result.history else []),
+            Section(
+                "Confusion matrix",
+                "Test images by true and predicted class.",
+                partial(confusion, counts, data.class_names),
+            ),
+            Section("Classes", "Test images of each class.", table=per_class(counts, data.class_names)),
+            Section(
+                "Most confident mistakes",
+                "Test images that the model was most sure of and got wrong.",
+                partial(mistakes, data.test.inputs, labels, predicted, confidence, data.class_names),
+            ),
+            Section(
+                "First layer weights",
+                "Each picture shows what one unit of the first layer looks for.",
+                partial(first_layer_weights, first_weights, image_shape),
+            ),
+            Section("Model", table=summary(model, image_shape, dtype=np.uint8).table()),
+            *([Section("Epochs", table=records(result.history), folded=True)] if result.history else []),
+            Section("Configuration", table=key_values(asdict(config))),
+            Section(
+                "Data",
+                f"{data.name}, from {data.source}: {data.train.size:,} training and {data.test.size:,} test images.",
+            ),
+            Section(
+                "Time",
+                "Seconds; compilation is apart from training.",
+                table=key_values(
+                    {k: f"{figures[k]:.2f}" for k in ("compile_seconds", "train_seconds", "seconds_per_epoch")}
+                ),
+            ),
+            Section("Environment", table=key_values(environment())),
+        ],
+    )

@@ -1,0 +1,34 @@
+"""What a run looked like: the summary of a model, figures, and one self-contained HTML page.
+
+Matplotlib and Jinja2 (`pip install jaxnn[report]`) load when a figure is drawn or a page is written.
+"""
+
+from jaxnn.report.classes import confusion, per_class
+from jaxnn.report.curves import learning_curves
+from jaxnn.report.environment import environment
+from jaxnn.report.page import Page, Section, render_page, write_page
+from jaxnn.report.pictures import first_layer_weights, mistakes
+from jaxnn.report.summary import Summary, SummaryRow, summary
+from jaxnn.report.table import Table, key_values, records
+from jaxnn.report.theme import save_png, style
+
+__all__ = [
+    "Page",
+    "Section",
+    "Summary",
+    "SummaryRow",
+    "Table",
+    "confusion",
+    "environment",
+    "first_layer_weights",
+    "key_values",
+    "learning_curves",
+    "mistakes",
+    "per_class",
+    "records",
+    "render_page",
+    "save_png",
+    "style",
+    "summary",
+    "write_page",
+]

@@ -1,0 +1,125 @@
+"""The epoch program: every example once, cut anywhere to the same bits, and a bad step that changes nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxnn.data import Dataset
+from jaxnn.losses import softmax_cross_entropy
+from jaxnn.metrics import accuracy
+from jaxnn.models import mlp
+from jaxnn.training import epoch_order, epoch_program, init_train_state, no_progress, run_keys, train_step
+
+SIZE, BATCH = 40, 4
+KEYS = run_keys(7)
+MODEL = mlp((6, 8, 3), batch_norm=True, dropout=0.3)
+OPTIMIZER = optax.adam(1e-2)
+STEP = train_step(MODEL, softmax_cross_entropy, OPTIMIZER, {"accuracy": accuracy})
+RUN = jax.jit(epoch_program(STEP))
+
+
+def dataset(inputs=None):
+    generator = np.random.default_rng(0)
+    features = generator.standard_normal((SIZE, 6), np.float32)
+    return Dataset(features if inputs is None else inputs, generator.integers(0, 3, SIZE).astype(np.int32))
+
+
+def start(data):
+    state = init_train_state(MODEL.init, OPTIMIZER, KEYS.init)
+    batch = jax.tree.map(lambda field: field[:BATCH], data)
+    return state, no_progress(STEP, state, batch, KEYS.step)
+
+
+def order_of(epoch):
+    return epoch_order(KEYS.order, epoch, size=SIZE, batch_size=BATCH)[0]
+
+
+def run_in_pieces(cuts):
+    data = dataset()
+    state, progress = start(data)
+    for first, last in zip([0, *cuts], [*cuts, SIZE // BATCH], strict=True):
+        state, progress = RUN(state, progress, data, order_of(0), KEYS.step, first, last)
+    return jax.device_get((state, progress))
+
+
+def assert_same_bits(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.integers(1, 300), batch_size=st.integers(1, 70), epoch=st.integers(0, 5))
+def test_an_epoch_sees_every_example_exactly_once(size, batch_size, epoch):
+    batch_size = min(batch_size, size)
+    full, short = epoch_order(KEYS.order, epoch, size=size, batch_size=batch_size)
+    assert full.shape == (size // batch_size, batch_size)
+    assert short.shape == (1, size % batch_size)
+    assert sorted([*np.ravel(full).tolist(), *np.ravel(short).tolist()]) == list(range(size))
+
+
+def test_each_epoch_has_an_order_of_its_own():
+    assert not np.array_equal(order_of(0), order_of(1))
+    np.testing.assert_array_equal(order_of(1), order_of(1))
+
+
+@pytest.mark.parametrize("cut", range(1, SIZE // BATCH))
+def test_cut_at_every_step_gives_the_same_bits(cut):
+    assert_same_bits(run_in_pieces([cut]), run_in_pieces([]))
+
+
+def test_cut_at_all_steps_at_once_gives_the_same_bits():
+    assert_same_bits(run_in_pieces(range(1, SIZE // BATCH)), run_in_pieces([]))
+
+
+def test_the_program_equals_single_steps_by_hand():
+    data, order = dataset(), order_of(0)
+    state, _ = start(data)
+    step, losses = jax.jit(STEP), []
+    for rows in order:
+        batch = Dataset(data.inputs[rows], data.targets[rows])
+        state, totals = step(state, batch, jax.random.fold_in(KEYS.step, state.step))
+        losses.append(totals["loss"])
+    whole, progress = run_in_pieces([])
+    # The loop is another program, so XLA may fuse and round otherwise; ten Adam steps carry that on.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), jax.device_get(state), whole)
+    np.testing.assert_allclose(sum(float(total) for total, _ in losses), progress.totals["loss"][0], rtol=1e-5)
+    assert float(progress.totals["loss"][1]) == SIZE
+
+
+@pytest.mark.parametrize("bad_row", [0, 17])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_changes_nothing_and_ends_the_run(bad_row, value):
+    good = dataset()
+    inputs = good.inputs.copy()
+    inputs[bad_row] = value
+    order = order_of(0)
+    bad_step = int(np.argwhere(np.asarray(order) == bad_row)[0][0])
+    state, progress = start(good)
+    poisoned = RUN(state, progress, dataset(inputs), order, KEYS.step, 0, SIZE // BATCH)
+    reference = RUN(state, progress, good, order, KEYS.step, 0, bad_step)
+    assert int(poisoned[1].failed_step) == bad_step == int(poisoned[0].step)
+    assert int(reference[1].failed_step) == -1
+    assert_same_bits(jax.device_get(poisoned[0]), jax.device_get(reference[0]))
+    assert_same_bits(jax.device_get(poisoned[1].totals), jax.device_get(reference[1].totals))
+
+
+def test_bounds_do_not_compile_again():
+    data = dataset()
+    traces = []
+
+    def counted(params, state, x, /, *, key=None, train=False):
+        traces.append(1)
+        return MODEL.apply(params, state, x, key=key, train=train)
+
+    step = train_step(MODEL._replace(apply=counted, parts=()), softmax_cross_entropy, OPTIMIZER)
+    state = init_train_state(MODEL.init, OPTIMIZER, KEYS.init)
+    progress = no_progress(step, state, jax.tree.map(lambda field: field[:BATCH], data), KEYS.step)
+    run = jax.jit(epoch_program(step))
+    traces.clear()
+    for first, last in ((0, 1), (1, 4), (4, 10), (0, 0)):
+        run(state, progress, data, order_of(0), KEYS.step, jnp.int32(first), jnp.int32(last))
+    assert run._cache_size() == 1
+    assert len(traces) == 1

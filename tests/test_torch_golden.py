@@ -1,0 +1,194 @@
+"""jaxnn against PyTorch, number by number: golden/torch_dense.npz, made by golden/make_torch_golden.py.
+
+Two float32 programs that add the same terms in another order differ by a few units in the last place of the largest
+term, so errors are taken relative to the largest entry of the array, and 1e-5 (84 units of 2**-23) is the bound.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnn import layers, losses, models, tree
+
+FOLDER = Path(__file__).with_name("golden")
+GOLDEN = dict(np.load(FOLDER / "torch_dense.npz"))
+TOLERANCE = 1e-5
+
+MODELS = {
+    "linear_2d": layers.linear(7, 4),
+    "linear_3d": layers.linear(7, 4),
+    "linear_without_bias": layers.linear(7, 4, bias=False),
+    "batch_norm_features": layers.batch_norm(6),
+    "batch_norm_images": layers.batch_norm(6),
+    "simple_nn": models.mlp((12, 16, 16, 5), dropout=0.2),
+    "sequential": layers.sequential(
+        layers.linear(12, 16),
+        jax.nn.relu,
+        layers.dropout(0.3),
+        layers.linear(16, 10),
+        jax.nn.relu,
+        layers.dropout(0.3),
+        layers.linear(10, 8),
+        jax.nn.relu,
+        layers.linear(8, 5),
+    ),
+    "mnist_classifier": models.mlp((12, 16, 8, 5), dropout=0.2),
+    "network_with_batch_norm": models.mlp((12, 16, 8, 5), batch_norm=True),
+}
+PASSES = [
+    (case, name)
+    for case in MODELS
+    for name in ("train0", "train1", "train2", "evaluation")
+    if f"{case}/{name}/x" in GOLDEN
+]
+
+
+def assert_close(actual, expected, what, scale=None):
+    assert actual.shape == expected.shape, what
+    assert actual.dtype == expected.dtype, what
+    scale = np.abs(expected).max() if scale is None else scale
+    assert np.abs(actual - expected).max() <= TOLERANCE * scale, what
+
+
+def assert_trees_close(actual, expected, what, scale=None):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected), what
+    for (path, a), e in zip(tree.paths(actual).items(), jax.tree.leaves(expected), strict=True):
+        assert_close(a, e, f"{what} {path}", scale)
+
+
+def from_torch(prefix, template):
+    """Arrange PyTorch's arrays under a prefix like the template: its modules in order, linear weights transposed."""
+    modules = {}
+    for key in GOLDEN:
+        if key.startswith(prefix + "/"):
+            module, _, name = key.removeprefix(prefix + "/").rpartition(".")
+            modules.setdefault(module, {})[name] = GOLDEN[key]
+    remaining = iter(modules.values())
+
+    def arrange(node):
+        if isinstance(node, tuple):
+            return tuple(arrange(part) for part in node)
+        module = next(remaining)
+        if "scale" in node:
+            return {"scale": module["weight"], "bias": module["bias"]}
+        if "variance" in node:
+            return {"mean": module["running_mean"], "variance": module["running_var"]}
+        return {name: array.T for name, array in module.items()}  # [out, in] -> [in, out]; a bias stays
+
+    arranged = arrange(template)
+    assert next(remaining, None) is None, f"{prefix} has more modules than the model"
+    return arranged
+
+
+def state_before(case, name, initial):
+    """Return the running statistics that PyTorch had before the pass, so that every pass stands by itself."""
+    before = {"train1": "train0", "train2": "train1", "evaluation": "train2"}.get(name)
+    if f"{case}/train0/x" not in GOLDEN or before is None:
+        return initial
+    return from_torch(f"{case}/{before}/buffers", initial)
+
+
+@pytest.mark.parametrize(("case", "name"), PASSES)
+def test_outputs_gradients_and_running_statistics(case, name):
+    model, prefix, train = MODELS[case], f"{case}/{name}", name != "evaluation"
+    template, initial = model.init(jax.random.key(0))
+    params = from_torch(f"{case}/parameters", template)
+    state = state_before(case, name, initial)
+
+    def forward(params, x):
+        return model.apply(params, state, x, train=train)
+
+    y, backward, new_state = jax.vjp(forward, params, jnp.asarray(GOLDEN[f"{prefix}/x"]), has_aux=True)
+    gradients, x_gradient = backward(jnp.asarray(GOLDEN[f"{prefix}/cotangent"]))
+    assert_close(y, GOLDEN[f"{prefix}/y"], "outputs")
+    assert_close(x_gradient, GOLDEN[f"{prefix}/x_gradient"], "input gradients")
+    assert_trees_close(new_state, from_torch(f"{prefix}/buffers", initial), "running statistics")
+    expected = from_torch(f"{prefix}/gradients", template)
+    if train and model.parts:
+        # A batch norm removes the bias of the linear layer before it: the gradient is zero, and what either side
+        # computes is rounding error, so it is compared on the scale of the largest gradient of the network.
+        scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
+        for i, part in enumerate(model.parts[:-1]):
+            if model.parts[i + 1].name.startswith("batch_norm"):
+                assert_close(gradients[i].pop("bias"), expected[i].pop("bias"), f"{part} bias", scale)
+                assert "weight" in gradients[i]
+    assert_trees_close(gradients, expected, "gradients")
+
+
+def test_running_statistics_over_three_batches_of_our_own():
+    case = "network_with_batch_norm"
+    model = MODELS[case]
+    template, state = model.init(jax.random.key(0))
+    params = from_torch(f"{case}/parameters", template)
+    for name in ("train0", "train1", "train2"):
+        _, state = model.apply(params, state, jnp.asarray(GOLDEN[f"{case}/{name}/x"]), train=True)
+    assert_trees_close(state, from_torch(f"{case}/train2/buffers", state), "running statistics")
+    y, same = model.apply(params, state, jnp.asarray(GOLDEN[f"{case}/evaluation/x"]))
+    assert_close(y, GOLDEN[f"{case}/evaluation/y"], "outputs in evaluation")
+    assert_trees_close(same, state, "state in evaluation", scale=0)
+
+
+def mean_loss(logits, labels, label_smoothing=0.0, class_weights=None):
+    values = losses.softmax_cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    if class_weights is None:
+        return values.mean()
+    weights = class_weights[labels]  # PyTorch divides by the sum of the weights, not by the number of examples
+    return (weights * values).sum() / weights.sum()
+
+
+@pytest.mark.parametrize(
+    ("case", "options"),
+    [
+        ("cross_entropy", {}),
+        ("cross_entropy_smoothed", {"label_smoothing": 0.1}),
+        ("cross_entropy_class_weights", {"class_weights": GOLDEN["cross_entropy_class_weights/weights"]}),
+    ],
+)
+def test_cross_entropy(case, options):
+    logits, labels = jnp.asarray(GOLDEN[f"{case}/logits"]), GOLDEN[f"{case}/labels"].astype(np.int32)
+    loss, gradient = jax.value_and_grad(mean_loss)(logits, labels, **options)
+    assert_close(loss, GOLDEN[f"{case}/loss"], "loss")
+    assert_close(gradient, GOLDEN[f"{case}/gradient"], "gradient of the logits")
+
+
+def test_three_steps_of_adam():
+    model = models.mlp((12, 16, 8, 5))
+    template, state = model.init(jax.random.key(0))
+    params = from_torch("adam/parameters", template)
+    optimizer = optax.adam(0.001)
+    opt_state = optimizer.init(params)
+
+    @jax.jit
+    def step(params, opt_state, x, labels):
+        def loss_of(params):
+            logits, _ = model.apply(params, state, x, train=True)
+            return mean_loss(logits, labels)
+
+        loss, gradients = jax.value_and_grad(loss_of)(params)
+        updates, opt_state = optimizer.update(gradients, opt_state)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    for i in range(3):
+        x, labels = GOLDEN[f"adam/step{i}/x"], GOLDEN[f"adam/step{i}/labels"].astype(np.int32)
+        params, opt_state, loss = step(params, opt_state, x, labels)
+        assert_close(loss, GOLDEN[f"adam/step{i}/loss"], f"loss of step {i}")
+        assert_trees_close(params, from_torch(f"adam/step{i}/parameters", template), f"params after step {i}")
+
+
+def test_the_file_is_what_pytorch_computes_here():
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location("make_torch_golden", FOLDER / "make_torch_golden.py")
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    fresh = generator.golden()
+    if str(fresh["torch_version"]).split("+")[0] != str(GOLDEN["torch_version"]).split("+")[0]:
+        pytest.skip(f"the file is of PyTorch {GOLDEN['torch_version']}, here is {fresh['torch_version']}")
+    assert fresh.keys() == GOLDEN.keys()
+    for key in fresh.keys() - {"torch_version"}:
+        scale = np.abs(GOLDEN[key]).max() if ".bias" not in key else 1.0  # biases before batch norm: see above
+        assert_close(fresh[key], GOLDEN[key], key, scale)
