@@ -3,6 +3,7 @@
 Without MNIST and without a network it trains on scikit-learn's small digits instead, and says so.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.models import mlp
+from jaxnn.report import write_report
 from jaxnn.training import fit, predict
 
 MEAN_STD = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530), "digits": (0.3053, 0.3760)}
@@ -130,7 +132,9 @@ def main(config: Config) -> int:
         first_weights,
         summary,
     )
-    pages.write(out, page)
+    write_report(out, page)
+    if stop:
+        print(stop.reason, file=sys.stderr)
     harness.say(config.quiet, f"test accuracy {summary['test_accuracy']:.2%}, report: {out / 'report.html'}")
     return stop.exit_code if stop else 0
 

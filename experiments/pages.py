@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,20 +21,10 @@ from jaxnn.report import (
     mistakes,
     per_class,
     records,
-    save_png,
     summary,
-    write_page,
 )
 from jaxnn.training import FitResult
 from jaxnn.types import Layer
-
-
-def write(folder: Path, page: Page) -> None:
-    """Write `report.html`, and each figure beside it as a PNG named by its section."""
-    for section in page.sections:
-        if section.figure is not None:
-            save_png(section.figure, folder / f"{section.title.lower().replace(' ', '_')}.png")
-    write_page(folder / "report.html", page)
 
 
 def image_classifier(
@@ -58,7 +47,7 @@ def image_classifier(
     wrong = int((predicted != labels).sum())
     headline = [
         ("test accuracy", f"{figures['test_accuracy']:.2%}"),
-        ("test mistakes", f"{wrong:,} of {len(labels):,}"),
+        ("test mistakes", f"{wrong:,}"),
         ("parameters", f"{figures['parameters']:,}"),
         ("seconds an epoch", f"{figures['seconds_per_epoch']:.2f}"),
         ("seconds of compiling", f"{figures['compile_seconds']:.1f}"),

@@ -6,7 +6,7 @@ Matplotlib and Jinja2 (`pip install jaxnn[report]`) load when a figure is drawn 
 from jaxnn.report.classes import confusion, per_class
 from jaxnn.report.curves import learning_curves
 from jaxnn.report.environment import environment
-from jaxnn.report.page import Page, Section, render_page, write_page
+from jaxnn.report.page import Page, Section, render_page, write_page, write_report
 from jaxnn.report.pictures import first_layer_weights, mistakes
 from jaxnn.report.summary import Summary, SummaryRow, summary
 from jaxnn.report.table import Table, key_values, records
@@ -31,4 +31,5 @@ __all__ = [
     "style",
     "summary",
     "write_page",
+    "write_report",
 ]

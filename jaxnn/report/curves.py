@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # What a record tells about the run and not about the model.
-NO_METRIC = ("epoch", "step", "seconds", "gradient_norm", "learning_rate")
+NO_METRIC = ("epoch", "step", "seconds", "examples_per_second", "gradient_norm", "learning_rate")
 PANEL = (WIDTH / 2, 3.0)  # inches
 
 

@@ -70,12 +70,33 @@ def write_page(path: str | os.PathLike[str], page: Page) -> Path:
     return write_whole(path, render_page(page).encode())
 
 
+def write_report(folder: str | os.PathLike[str], page: Page) -> Path:
+    """Write `report.html` into the folder, and beside it each figure, in its light look, as a PNG named by its section.
+
+    Returns the path of the page. Raises what `write_page` raises.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_report(folder, Page("XOR")).name
+    'report.html'
+    """
+    parts = _parts(page)
+    for part in parts:
+        if part["picture"]:
+            write_whole(Path(folder) / f"{part['anchor']}.png", part["picture"]["png"])
+    return write_whole(Path(folder) / "report.html", _html(page, parts).encode())
+
+
 def render_page(page: Page) -> str:
     """Return the page as HTML.
 
     >>> "<h1>1 &lt; 2</h1>" in render_page(Page("1 < 2"))
     True
     """
+    return _html(page, _parts(page))
+
+
+def _parts(page: Page) -> list[dict[str, Any]]:
     anchors: dict[str, None] = {}
     parts = []
     for section in page.sections:
@@ -84,6 +105,10 @@ def render_page(page: Page) -> str:
             anchor += "-again"
         anchors[anchor] = None
         parts.append(_part(section, anchor))
+    return parts
+
+
+def _html(page: Page, parts: list[dict[str, Any]]) -> str:
     html = _template().render(page=page, parts=parts, version=jaxnn.__version__, themes=THEMES)
     # Unpaired surrogates (file names of unknown encoding) are legal in str and not in UTF-8.
     return html.encode("utf-8", "replace").decode()
@@ -114,10 +139,12 @@ def _picture(section: Section) -> dict[str, Any]:
     for theme in THEMES:
         with style(theme):
             try:
-                content = png(figure := section.figure())
+                content = png(figure := section.figure(), transparent=theme != "light")
             except Exception as error:
                 error.add_note(f"while drawing the figure of the section {section.title!r}")
                 raise
+        if theme == "light":
+            picture["png"] = content
         picture[theme] = f"data:image/png;base64,{base64.b64encode(content).decode()}"
         picture["width"], picture["height"] = (round(96 * inches) for inches in figure.get_size_inches())
     return picture
