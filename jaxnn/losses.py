@@ -16,16 +16,16 @@ def softmax_cross_entropy(
 
     With smoothing s the target is 1 - s on the label plus s / classes on every class, so the value is
     (1 - s) * -log p[label] + s * mean(-log p). Computed in at least float32. A label outside 0..classes-1 gives NaN,
-    never a plausible number; `fit` and `evaluate` refuse it beforehand. Raises ValueError for labels of another shape
-    or label_smoothing outside [0, 1], TypeError for labels that are not integers. Szegedy and others, 2016,
-    Rethinking the Inception Architecture for Computer Vision (smoothing).
+    never a plausible number; `fit` and `evaluate` refuse it beforehand. Raises ValueError for labels of another shape,
+    for NumPy's labels beyond int32, or for label_smoothing outside [0, 1], TypeError for labels that are not integers.
+    Szegedy and others, 2016, Rethinking the Inception Architecture for Computer Vision (smoothing).
 
     >>> softmax_cross_entropy(jnp.zeros((1, 10)), jnp.array([3])).round(4)  # log(10)
     Array([2.3026], dtype=float32)
     """
     checks.in_range("softmax_cross_entropy", "label_smoothing", label_smoothing, 0, 1)
     checks.class_labels("softmax_cross_entropy", logits, labels)
-    log_p = jax.nn.log_softmax(wide(logits))
+    log_p = jax.nn.log_softmax(wide(jnp.asarray(logits)))
     classes = logits.shape[-1]
     # A comparison and a sum instead of a gather: its gradient is not a scatter, which is slow on every device.
     at_label = labels[..., None] == jnp.arange(classes)

@@ -78,21 +78,39 @@ def mask(tree: Params, pattern: str) -> Params:
     r"""Return a tree of the same structure with True at every leaf whose whole path matches the regular expression.
 
     For Optax's masked transformations: `optax.adamw(1e-3, mask=lambda params: mask(params, r".*weight"))` decays
-    weights only. Raises ValueError when nothing matches, since a mask of nothing is a typing error.
+    weights only. Raises ValueError when nothing matches, since a mask of nothing is a typing error, and for a pattern
+    that is no regular expression.
 
     >>> mask(({"weight": 3, "bias": 1}, {"scale": 1}), r".*\.weight")
     ({'bias': False, 'weight': True}, {'scale': False})
     """
-    matches = jax.tree.map_with_path(lambda path, _: re.fullmatch(pattern, path_string(path)) is not None, tree)
+    if not isinstance(pattern, str):
+        raise TypeError(f"mask expected pattern to be a regular expression but got {pattern!r}")
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"mask expected pattern to be a regular expression but got {pattern!r}: {error}") from error
+    matches = jax.tree.map_with_path(lambda path, _: expression.fullmatch(path_string(path)) is not None, tree)
     if not any(jax.tree.leaves(matches)):
         raise ValueError(f"mask: no path matches {pattern!r}; the paths are {', '.join(paths(tree)) or 'none'}")
     return matches
 
 
 def where(condition: Any, if_true: Params, if_false: Params) -> Params:
-    """Choose between two trees of the same structure by one boolean scalar.
+    """Choose between two trees of the same structure and shapes by one boolean scalar. Nothing broadcasts: ValueError.
 
     >>> where(jnp.array(True), {"a": jnp.array(1)}, {"a": jnp.array(2)})
     {'a': Array(1, dtype=int32, weak_type=True)}
     """
+    if jax.tree.structure(if_true) != jax.tree.structure(if_false):
+        raise ValueError(f"where expected two trees of the same leaves but got {_shapes(if_true)}, {_shapes(if_false)}")
+    if np.shape(condition) != () or _shapes(if_true) != _shapes(if_false):
+        raise ValueError(
+            f"where expected one condition and equal shapes but got a condition of shape {np.shape(condition)} "
+            f"for {_shapes(if_true)} and {_shapes(if_false)}"
+        )
     return jax.tree.map(lambda yes, no: jnp.where(condition, yes, no), if_true, if_false)
+
+
+def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:
+    return {path: np.shape(leaf) for path, leaf in paths(tree).items()}

@@ -34,27 +34,39 @@ def from_arrays(inputs: Any, targets: Any, weights: Any = None) -> Dataset:
     """Make a Dataset of a user's own arrays (or lists): checked, floats as float32, integers kept small.
 
     uint8 inputs stay bytes; other integers become int32 after a range check, float64 becomes float32. Integer targets
-    are class labels. Raises ValueError for unequal lengths, for no examples, for integers beyond int32, or for
-    weights that are negative or not finite.
+    are class labels. Raises ValueError for unequal lengths, for no examples, for rows of several lengths, for numbers
+    beyond int32 or float32, or for weights that are negative or not finite; TypeError for what is no number.
 
     >>> data = from_arrays([[0.5, 1.0], [2.0, 3.0]], [0, 1])
     >>> data.inputs.dtype, data.targets.dtype, data.size
     (dtype('float32'), dtype('int32'), 2)
     """
-    inputs = _compact("inputs", np.asarray(inputs), keep_bytes=True)
-    targets = _compact("targets", np.asarray(targets), keep_bytes=False)
-    dataset = Dataset(inputs, targets, None if weights is None else np.asarray(weights, np.float32))
+    inputs = _compact("inputs", inputs, keep_bytes=True)
+    targets = _compact("targets", targets, keep_bytes=False)
+    if weights is not None:
+        weights = _compact("weights", weights, keep_bytes=False).astype(np.float32)
+    dataset = Dataset(inputs, targets, weights)
     check_dataset("from_arrays", dataset)
     return dataset
 
 
-def _compact(name: str, array: np.ndarray, *, keep_bytes: bool) -> np.ndarray:
+def _compact(name: str, values: Any, *, keep_bytes: bool) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # NumPy's word for it is "inhomogeneous"
+        raise ValueError(f"from_arrays expected {name} with rows of one length: {error}") from error
     if array.dtype == bool:
         return array.astype(np.int32)
-    if np.issubdtype(array.dtype, np.floating):
-        return array.astype(np.float32)
+    if jax.dtypes.issubdtype(array.dtype, np.floating):
+        with np.errstate(over="ignore"):
+            floats = array.astype(np.float32)
+        if np.isinf(floats).any() and not np.isinf(array).any():
+            raise ValueError(f"from_arrays expected {name} within float32 but they reach {np.nanmax(np.abs(array)):g}")
+        return floats
     if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"from_arrays expected {name} to be numbers but got {array.dtype}")
+        words = name == "targets" and array.dtype.kind in "US"
+        hint = ": number the classes, as np.unique(targets, return_inverse=True)[1] does" if words else ""
+        raise TypeError(f"from_arrays expected {name} to be numbers but got {array.dtype}{hint}")
     if array.dtype == np.uint8 and keep_bytes:
         return array
     limits = np.iinfo(np.int32)
@@ -70,9 +82,29 @@ def check_dataset(function: str, dataset: Dataset) -> None:
     Traceback (most recent call last):
     ValueError: fit expected as many targets as inputs but got 4 targets for 3 inputs
     """
+    check_form(function, dataset)
+    if dataset.weights is not None:
+        weights = np.asarray(dataset.weights)
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+            raise ValueError(f"{function} expected weights that are finite, not negative, and not all zero")
+
+
+def check_form(function: str, dataset: Dataset) -> None:
+    """Refuse what is no Dataset of arrays whose lengths agree. Looks at types and shapes alone, so tracers pass.
+
+    >>> check_form("fit", Dataset([[1.0], [2.0]], [0, 1]))
+    Traceback (most recent call last):
+    TypeError: fit expected inputs to be an array but got list: from_arrays(inputs, targets) makes a Dataset of lists
+    """
     if not isinstance(dataset, Dataset):
         raise TypeError(f"{function} expected a Dataset but got {type(dataset).__name__}: use from_arrays(inputs, ...)")
-    if np.ndim(dataset.inputs) < 1 or np.ndim(dataset.targets) < 1:
+    for name, field in (("inputs", dataset.inputs), ("targets", dataset.targets), ("weights", dataset.weights)):
+        if isinstance(field, list):
+            hint = "from_arrays(inputs, targets) makes a Dataset of lists"
+            raise TypeError(f"{function} expected {name} to be an array but got list: {hint}")
+        if name != "weights" or field is not None:
+            checks.array(function, name, field)
+    if dataset.inputs.ndim < 1 or dataset.targets.ndim < 1:
         raise ValueError(f"{function} expected inputs and targets with the examples on axis 0 but got a single number")
     size = dataset.size
     if len(dataset.targets) != size:
@@ -81,12 +113,8 @@ def check_dataset(function: str, dataset: Dataset) -> None:
         )
     if size == 0:
         raise ValueError(f"{function} got an empty dataset (inputs have shape {np.shape(dataset.inputs)})")
-    if dataset.weights is not None:
-        weights = np.asarray(dataset.weights)
-        if weights.shape != (size,):
-            raise ValueError(f"{function} expected weights of shape ({size},) but got {weights.shape}")
-        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-            raise ValueError(f"{function} expected weights that are finite, not negative, and not all zero")
+    if dataset.weights is not None and dataset.weights.shape != (size,):
+        raise ValueError(f"{function} expected weights of shape ({size},) but got {dataset.weights.shape}")
 
 
 def take(dataset: Dataset, indices: Array) -> Dataset:
@@ -109,8 +137,13 @@ def split(dataset: Dataset, fraction: float, key: PRNGKey) -> tuple[Dataset, Dat
     (8, 2)
     """
     checks.in_range("split", "fraction", fraction, 0, 1, open_low=True, open_high=True)
+    check_form("split", dataset)
     count = round(fraction * dataset.size)
     if not 0 < count < dataset.size:
-        raise ValueError(f"split: {fraction:g} of {dataset.size} examples leaves one part empty")
+        raise ValueError(
+            f"split expected an example in both parts but {fraction:g} of {dataset.size} leaves one part empty: "
+            "take another fraction, or more examples"
+        )
+    checks.random_key("split", key)
     order = np.asarray(jax.random.permutation(key, dataset.size))
     return take(dataset, order[count:]), take(dataset, order[:count])

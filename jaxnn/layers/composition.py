@@ -29,11 +29,14 @@ def sequential(*parts: LayerLike, name: str | None = None) -> Layer:
         raise ValueError("sequential expected at least one part")
 
     def init(key, /):
+        checks.random_key(model.name, key)
         drawn = [layer.init(jax.random.fold_in(key, i)) for i, layer in enumerate(layers)]
         return tuple(params for params, _ in drawn), tuple(state for _, state in drawn)
 
     def apply(params, state, x, /, *, key=None, train=False):
         checks.one_entry_per_part(model.name, params, state, len(layers))
+        if key is not None:
+            checks.random_key(model.name, key)
         states = []
         for i, layer in enumerate(layers):
             part_key = None if key is None else jax.random.fold_in(key, i)

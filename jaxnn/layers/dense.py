@@ -28,8 +28,10 @@ def linear(in_features: int, out_features: int, *, bias: bool = True) -> Layer:
     checks.positive_int("linear", "out_features", out_features)
     name = f"linear({in_features}, {out_features}{'' if bias else ', bias=False'})"
     bound = 1 / math.sqrt(in_features)
+    shapes = {"weight": (in_features, out_features)} | ({"bias": (out_features,)} if bias else {})
 
     def init(key, /):
+        checks.random_key(name, key)
         weight_key, bias_key = jax.random.split(key)
         params = {"weight": uniform(weight_key, (in_features, out_features), bound)}
         if bias:
@@ -39,6 +41,7 @@ def linear(in_features: int, out_features: int, *, bias: bool = True) -> Layer:
     def apply(params, state, x, /, *, key=None, train=False):
         x = checks.float_input(name, x)
         checks.last_axis(name, x, in_features)
+        checks.own_entries(name, "params", params, shapes)
         return functional.linear(x, params["weight"], params.get("bias")), state
 
     return Layer(init, apply, name)

@@ -14,15 +14,22 @@ def normalize(mean: float | Sequence[float], std: float | Sequence[float]) -> La
 
     Bytes (uint8 images) are scaled to 0..1 first, so `mean` and `std` are in that unit, as after torchvision's
     ToTensor; floats are taken as they are. As a part of the model it travels with it into predict and export.
-    Raises ValueError for a std that is not positive, TypeError for integers other than uint8.
+    Raises ValueError for a std that is not positive and for bytes with a mean above 1, TypeError for integers other
+    than uint8.
 
     >>> layer = normalize(0.5, 0.25)
     >>> print(layer.apply((), (), np.array([[0, 255]], np.uint8))[0])
     [[-2.  2.]]
     """
+    for what, given in (("mean", mean), ("std", std)):
+        checks.array("normalize", what, np.asarray(given))
     means, stds = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
-    if means.ndim > 1 or stds.ndim > 1:
-        raise ValueError(f"normalize expected a number or one a channel but got shapes {means.shape}, {stds.shape}")
+    counts = {means.size, stds.size}
+    if means.ndim > 1 or stds.ndim > 1 or 0 in counts or len(counts - {1}) > 1:
+        raise ValueError(
+            "normalize expected a number or one a channel for mean and std "
+            f"but got shapes {np.shape(mean)} and {np.shape(std)}"
+        )
     for value in means:
         checks.in_range("normalize", "mean", float(value), -np.inf, np.inf, open_low=True, open_high=True)
     for value in stds:
@@ -31,12 +38,15 @@ def normalize(mean: float | Sequence[float], std: float | Sequence[float]) -> La
     channels = max(means.size, stds.size)
 
     def apply(params, state, x, /, *, key=None, train=False):
+        checks.array(name, "x", x)
         x = jnp.asarray(x)
         if x.dtype != jnp.uint8 and not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(
                 f"{name} expected uint8 (bytes, scaled to 0..1) or floats but got {x.dtype}: "
                 "convert with x.astype('float32') if the numbers are to be taken as they are"
             )
+        if x.dtype == jnp.uint8 and means.max() > 1:
+            raise ValueError(f"{name} scales bytes to 0..1 before, so mean must be in 0..1: divide mean and std by 255")
         if channels > 1:
             checks.last_axis(name, x, channels)
         return functional.standardize(x, jnp.asarray(means), jnp.asarray(stds)), state
@@ -71,6 +81,7 @@ def batch_norm(size: int, *, momentum: float = 0.1, epsilon: float = 1e-5) -> La
     checks.in_range("batch_norm", "momentum", momentum, 0, 1)
     checks.finite_positive("batch_norm", "epsilon", epsilon)
     name = f"batch_norm({size})"
+    entries = {"params": ("scale", "bias"), "state": ("mean", "variance")}
 
     def init(key, /):
         params = {"scale": jnp.ones(size), "bias": jnp.zeros(size)}
@@ -80,6 +91,8 @@ def batch_norm(size: int, *, momentum: float = 0.1, epsilon: float = 1e-5) -> La
     def apply(params, state, x, /, *, key=None, train=False):
         x = checks.float_input(name, x)
         checks.last_axis(name, x, size)
+        for what, given in (("params", params), ("state", state)):
+            checks.own_entries(name, what, given, dict.fromkeys(entries[what], (size,)))
         if not train:
             mean, variance = state["mean"], state["variance"]
         else:

@@ -30,10 +30,14 @@ def mlp(
     >>> model, model.apply(params, state, jax.numpy.ones((32, 28, 28, 1)))[0].shape
     (mlp((784, 512, 256, 10), dropout=0.2), (32, 10))
     """
+    if not isinstance(sizes, Sequence):
+        raise TypeError(f"mlp expected sizes such as (784, 128, 10) but got {sizes!r}")
     if len(sizes) < 2:
         raise ValueError(f"mlp expected at least two sizes, inputs and outputs, but got {tuple(sizes)}")
     for i, size in enumerate(sizes):
         checks.positive_int("mlp", f"sizes[{i}]", size)
+    checks.in_range("mlp", "dropout", dropout, 0, 1)
+    sizes = tuple(int(size) for size in sizes)
     with_dropout = not checks.is_concrete(dropout) or dropout != 0
     parts: list[LayerLike] = [layers.flatten()]
     for inputs, outputs in pairwise(sizes[:-1]):
@@ -49,4 +53,4 @@ def mlp(
         ", batch_norm=True" if batch_norm else "",
         f", dropout={checks.number(dropout)}" if with_dropout else "",
     ]
-    return layers.sequential(*parts, name=f"mlp({tuple(sizes)}{''.join(options)})")
+    return layers.sequential(*parts, name=f"mlp({sizes}{''.join(options)})")

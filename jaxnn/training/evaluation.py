@@ -67,6 +67,8 @@ def evaluate(
     {'loss': 1.386294...}
     """
     checks.positive_int("evaluate", "batch_size", batch_size)
+    model = checks.as_layer("evaluate", model)
+    checks.callables("evaluate", loss=loss)
     metrics = checks.metric_names("evaluate", metrics or {})
     check_dataset("evaluate", dataset)
     check_labels("evaluate", model, params, state, dataset)
@@ -74,25 +76,36 @@ def evaluate(
     return total_means([step(params, state, batch) for batch in batches(dataset, batch_size)])
 
 
-def check_labels(function: str, model: Layer, params: Params, state: State, dataset: Dataset) -> None:
-    """Refuse integer targets that the model has no output for. Only shapes of the model are computed."""
+def check_labels(function: str, model: Layer, params: Params, state: State, dataset: Dataset) -> int | None:
+    """Refuse integer targets that the model has no output for; return the number of classes, if they are classes.
+
+    Only shapes of the model are computed.
+    """
     targets = np.asarray(dataset.targets)
     first = jax.tree.map(lambda field: jax.ShapeDtypeStruct((1, *field.shape[1:]), field.dtype), dataset.inputs)
     predictions, _ = jax.eval_shape(model.apply, params, state, first)
-    if np.issubdtype(targets.dtype, np.integer) and predictions.ndim == targets.ndim + 1:
-        checks.label_range(function, targets, predictions.shape[-1])
+    if not np.issubdtype(targets.dtype, np.integer) or np.ndim(predictions) != targets.ndim + 1:
+        return None
+    checks.label_range(function, targets, predictions.shape[-1])
+    return predictions.shape[-1]
 
 
 def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_size: int = 1000) -> np.ndarray:
     """Compute the model's outputs for every example, [N, ...] -> [N, ...], in evaluation mode, on the host.
 
-    Raises ValueError for no examples.
+    Raises ValueError for no examples, TypeError for inputs that are no array.
 
     >>> from jaxnn.layers import flatten
     >>> predict(flatten(), (), (), np.zeros((5, 2, 2)), batch_size=2).shape
     (5, 4)
     """
     checks.positive_int("predict", "batch_size", batch_size)
+    model = checks.as_layer("predict", model)
+    if isinstance(inputs, Dataset):
+        raise TypeError("predict expected an array of inputs but got a Dataset: pass its field inputs")
+    checks.array("predict", "inputs", inputs)
+    if inputs.ndim == 0:
+        raise ValueError("predict expected inputs with the examples on axis 0 but got a single number")
     if len(inputs) == 0:
         raise ValueError(f"predict got no examples (inputs have shape {np.shape(inputs)})")
     apply = jax.jit(lambda params, state, x: model.apply(params, state, x)[0])

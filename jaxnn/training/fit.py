@@ -13,7 +13,7 @@ from jaxnn.training.display import training_display
 from jaxnn.training.evaluation import check_labels
 from jaxnn.training.interruption import noted_signals
 from jaxnn.training.loop import Callback, FitResult, compile_programs, train
-from jaxnn.training.state import init_train_state, run_keys
+from jaxnn.training.state import check_optimizer, init_train_state, run_keys
 from jaxnn.types import Init, Layer, Loss, Metric
 
 
@@ -65,6 +65,11 @@ def fit(
     """
     checks.non_negative_int("fit", "epochs", epochs)
     checks.positive_int("fit", "batch_size", batch_size)
+    checks.in_range("fit", "validation_split", validation_split, 0, 1, open_high=True)
+    model = checks.as_layer("fit", model)
+    check_optimizer("fit", optimizer)
+    given = {"init": init, "callback": callback}
+    checks.callables("fit", loss=loss, **{name: value for name, value in given.items() if value is not None})
     check_dataset("fit", dataset)
     keys = run_keys(seed)
     if validation_split:
@@ -73,15 +78,16 @@ def fit(
         dataset, validation = split(dataset, validation_split, keys.split)
     if metrics is None:
         metrics = {"accuracy": accuracy} if np.issubdtype(np.asarray(dataset.targets).dtype, np.integer) else {}
+    metrics = checks.metric_names("fit", metrics)
     train_state = init_train_state(init or jax.jit(model.init), optimizer, keys.init)
-    for part in (dataset, validation):
-        if part is not None:
-            check_dataset("fit", part)
-            check_labels("fit", model, train_state.params, train_state.model_state, part)
+    classes = check_labels("fit", model, train_state.params, train_state.model_state, dataset)
+    if validation is not None:
+        check_dataset("fit, validation,", validation)
+        check_labels("fit, validation,", model, train_state.params, train_state.model_state, validation)
+    weighted = dataset if class_weights is None else _with_class_weights(dataset, class_weights, classes)
     if epochs == 0:
         return FitResult(train_state, [], 0.0, 0.0)
     batch_size = min(batch_size, dataset.size)
-    weighted = _with_class_weights(dataset, class_weights)
     with (
         noted_signals() as received,
         training_display(verbose, epochs, -(-dataset.size // batch_size)) as display,
@@ -93,18 +99,18 @@ def fit(
         return train(programs, train_state, keys, epochs, validation, callback, received, display)
 
 
-def _with_class_weights(dataset: Dataset, class_weights: Sequence[float] | None) -> Dataset:
-    if class_weights is None:
-        return dataset
-    weights = np.asarray(class_weights, np.float32)
-    targets = np.asarray(dataset.targets)
-    if not np.issubdtype(targets.dtype, np.integer):
-        raise TypeError(f"fit expected integer targets with class_weights but got {targets.dtype}")
-    if weights.ndim != 1 or targets.max() >= len(weights):
-        raise ValueError(
-            f"fit expected one class weight a class, at least {targets.max() + 1}, but got shape {weights.shape}"
+def _with_class_weights(dataset: Dataset, class_weights: Sequence[float], classes: int | None) -> Dataset:
+    weights, targets = np.asarray(class_weights), np.asarray(dataset.targets)
+    checks.array("fit", "class_weights", weights)
+    if classes is None or targets.ndim != 1:
+        raise TypeError(
+            f"fit expected one integer target an example with class_weights but got {targets.dtype} of {targets.shape}"
         )
-    by_class = weights[targets]
+    if weights.shape != (classes,):
+        raise ValueError(f"fit expected class_weights of shape ({classes},), one a class, but got {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"fit expected class_weights that are finite and not negative but got {weights.tolist()}")
+    by_class = weights.astype(np.float32)[targets]
     weighted = dataset._replace(weights=by_class if dataset.weights is None else by_class * dataset.weights)
     check_dataset("fit with class_weights", weighted)
     return weighted

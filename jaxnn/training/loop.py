@@ -131,6 +131,7 @@ def train(
     for epoch in range(epochs):
         full, short = epoch_order(keys.order, epoch, size=size, batch_size=programs.batch_size)
         progress = programs.empty
+        before = train_state
         epoch_seconds = 0.0
         for run, order in ((programs.run, full), (programs.run_short, short)):
             first = 0
@@ -145,14 +146,19 @@ def train(
                 seconds = time.perf_counter() - start
                 epoch_seconds += seconds
                 train_seconds += seconds
-                if failed_step >= 0:
+                if failed_step >= 0 and _finite(train_state[:2]):
                     raise NotFiniteError(_not_finite(epoch, failed_step, train_state, programs.dataset), result())
+                if failed_step >= 0:
+                    break
                 if run is programs.run:
                     piece = max(1, round(PIECE_SECONDS * (last - first) / seconds))
                 first = last
                 done = first * len(order[0])
                 rate = {"examples_per_second": done / epoch_seconds}
                 display.advance(int(train_state.step), _means(progress, train_state) | rate)
+        if not _finite(train_state[:2]):  # an update of NaN or infinity after a step that was finite itself
+            train_state = before
+            raise NotFiniteError(_not_finite_update(epoch, before), result())
         record = {"epoch": epoch + 1, "step": int(train_state.step), **_means(progress, train_state)}
         if validation is not None:
             model = train_state.params, train_state.model_state
@@ -174,12 +180,28 @@ def _means(progress: Progress, train_state: TrainState) -> Record:
     return total_means([progress.totals]) | ({"learning_rate": float(f"{rates[0]:.7g}")} if rates else {})
 
 
+@jax.jit
+def _finite(leaves: Any) -> jax.Array:
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(leaves)]).all()
+
+
+def _not_finite_update(epoch: int, before: TrainState) -> str:
+    """Say that the optimizer made parameters that are no numbers out of a finite gradient."""
+    if not _finite(before[:2]):
+        return f"the parameters or the model's state are not finite before epoch {epoch + 1}: look at init"
+    return (
+        f"an update made the parameters or the model's state not finite in epoch {epoch + 1}: look at the learning "
+        "rate and the optimizer's options. The parameters are those before the epoch"
+    )
+
+
 def _not_finite(epoch: int, step: int, train_state: TrainState, dataset: Dataset) -> str:
     """Say where the loss or gradient stopped being a number, and the likely reason."""
-    inputs = np.asarray(dataset.inputs)
-    if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
-        row = int(np.argwhere(~np.isfinite(inputs))[0][0])
-        reason = f"inputs[{row}] holds NaN or infinity: clean the inputs"
+    for name, field in (("inputs", dataset.inputs), ("targets", dataset.targets)):
+        bad = np.argwhere(~np.isfinite(np.asarray(field, np.float64)))
+        if bad.size:
+            reason = f"{name}[{bad[0][0]}] holds NaN or infinity: clean the {name}"
+            break
     else:
         rate = _means(Progress({"loss": (jnp.float32(0), jnp.float32(0))}, jnp.int32(0)), train_state)
         at = f" at learning rate {rate['learning_rate']:g}" if "learning_rate" in rate else ""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnn import checks
+from jaxnn import checks, tree
 from jaxnn.types import Init, Params, PRNGKey, State
 
 
@@ -33,12 +33,14 @@ class RunKeys(NamedTuple):
 
 
 def run_keys(seed: int) -> RunKeys:
-    """Return the keys of a run.
+    """Return the keys of a run. Raises ValueError for a seed outside 0..2**32-1, which would repeat another's run.
 
     >>> run_keys(0).init == jax.random.fold_in(jax.random.key(0), 0)
     Array(True, dtype=bool)
     """
     checks.non_negative_int("run_keys", "seed", seed)
+    if seed >= 2**32:  # JAX takes 32 bits and drops the others without a word
+        raise ValueError(f"run_keys expected seed below 2**32 but got {seed}")
     root = jax.random.key(seed)
     return RunKeys(*(jax.random.fold_in(root, i) for i in range(len(RunKeys._fields))))
 
@@ -46,13 +48,41 @@ def run_keys(seed: int) -> RunKeys:
 def init_train_state(init: Init, optimizer: Any, key: PRNGKey) -> TrainState:
     """Draw the parameters and start the optimizer, at step 0. The arrays are new ones, shared with nobody.
 
+    Raises ValueError for a model without parameters, TypeError for parameters that are not floats.
+
     >>> import optax
     >>> from jaxnn.layers import linear
     >>> int(init_train_state(linear(2, 1).init, optax.sgd(0.1), jax.random.key(0)).step)
     0
     """
-    params, model_state = init(key)
+    checks.callables("init_train_state", init=init)
+    check_optimizer("init_train_state", optimizer)
+    drawn = init(checks.random_key("init_train_state", key))
+    if not isinstance(drawn, tuple) or len(drawn) != 2:
+        got = f"a tuple of {len(drawn)}" if isinstance(drawn, tuple) else type(drawn).__name__
+        raise TypeError(f"init expected to return the pair (params, state) but got {got}")
+    params, model_state = drawn
     if not jax.tree.leaves(params):
         raise ValueError("the model has no parameters: there is nothing to train")
+    for path, leaf in tree.paths(params).items():
+        checks.array("init_train_state", f"params {path}", leaf)
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"init_train_state expected params of floats but {path} is {leaf.dtype}: "
+                "what is not trained belongs to the state"
+            )
     params, model_state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), (params, model_state))
     return TrainState(params, model_state, optimizer.init(params), jnp.int32(0))
+
+
+def check_optimizer(function: str, optimizer: Any) -> None:
+    """Refuse what is no `optax.GradientTransformation`; an uncalled constructor is told to be called.
+
+    >>> check_optimizer("fit", "adam")
+    Traceback (most recent call last):
+    TypeError: fit expected an optimizer such as optax.adam(1e-3) but got 'adam'
+    """
+    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
+        name = getattr(optimizer, "__name__", None)
+        hint = f"the function {name} itself: call it, as in {name}(1e-3)" if name else repr(optimizer)
+        raise TypeError(f"{function} expected an optimizer such as optax.adam(1e-3) but got {hint}")

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jaxnn import checks, tree
 from jaxnn.data import Dataset
-from jaxnn.training.state import TrainState
+from jaxnn.data.dataset import check_form
+from jaxnn.training.state import TrainState, check_optimizer
 from jaxnn.types import Layer, Loss, Metric, PRNGKey
 
 Totals: TypeAlias = dict[str, tuple[jax.Array, jax.Array]]
@@ -29,6 +30,8 @@ def measure(loss: Loss, metrics: Mapping[str, Metric], predictions: Any, batch: 
     size = len(batch.targets)
     losses = loss(predictions, batch.targets)
     checks.one_value_per_example(checks.name_of(loss), losses, size)
+    if not jnp.issubdtype(losses.dtype, jnp.floating):
+        raise TypeError(f"{checks.name_of(loss)} expected to return floats, which have a gradient, got {losses.dtype}")
     if batch.weights is None:
         totals = {"loss": (losses.sum(), jnp.float32(size))}
     else:
@@ -54,7 +57,8 @@ def train_step(model: Layer, loss: Loss, optimizer: Any, metrics: Mapping[str, M
 
     It computes the (weighted) mean loss of the batch in training mode, its gradient by `jax.value_and_grad`, and the
     optimizer's update (any `optax.GradientTransformation`). `totals` holds the loss, the metrics and the norm of the
-    gradient as (sum, count), all measured before the update.
+    gradient as (sum, count), all measured before the update. Raises ValueError for an empty batch and for shapes that
+    do not fit each other, TypeError for what is no model, loss, optimizer or Dataset.
 
     >>> import optax
     >>> from jaxnn.layers import linear
@@ -67,6 +71,9 @@ def train_step(model: Layer, loss: Loss, optimizer: Any, metrics: Mapping[str, M
     >>> int(state.step), sorted(totals)
     (1, ['gradient_norm', 'loss'])
     """
+    model = checks.as_layer("train_step", model)
+    checks.callables("train_step", loss=loss)
+    check_optimizer("train_step", optimizer)
     metrics = checks.metric_names("train_step", metrics or {})
 
     def objective(params, model_state, batch: Dataset, key):
@@ -75,6 +82,7 @@ def train_step(model: Layer, loss: Loss, optimizer: Any, metrics: Mapping[str, M
         return mean(*totals["loss"]), (model_state, totals)
 
     def step(train_state: TrainState, batch: Dataset, key: PRNGKey) -> tuple[TrainState, Totals]:
+        check_form("train_step", batch)
         gradient = jax.grad(objective, has_aux=True)
         grads, (model_state, totals) = gradient(train_state.params, train_state.model_state, batch, key)
         updates, opt_state = optimizer.update(grads, train_state.opt_state, train_state.params)

@@ -1,0 +1,232 @@
+"""What layers do beyond the contract: the statistics of dropout, who gets which key, and numbers worked out by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnn import functional, tree
+from jaxnn.data import Dataset
+from jaxnn.layers import activations, batch_norm, dropout, flatten, linear, normalize, residual, sequential, walk
+from jaxnn.losses import softmax_cross_entropy
+from jaxnn.models import mlp
+from jaxnn.training import init_train_state, run_keys, train_step
+
+KEY = jax.random.key(0)
+MILLION = 10**6
+
+
+def dropped(layer, x, key):
+    return layer.apply((), (), x, key=key, train=True)[0]
+
+
+def within_4_sigma(hits: float, trials: int, p: float) -> bool:
+    """Tell whether a binomial count is as it should be; 1 in 16,000 would not be, and the keys are fixed."""
+    return abs(hits - trials * p) <= 4 * math.sqrt(trials * p * (1 - p))
+
+
+# Dropout
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.1, 0.2, 0.5, 0.8, 0.999])
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate):
+    y = np.asarray(dropped(dropout(rate), jnp.ones(MILLION), KEY), np.float64)
+    realised = 1 - round((1 - rate) * 2**16) / 2**16  # a decision has 16 bits
+    assert abs(realised - rate) <= 2**-17
+    assert within_4_sigma((y == 0).sum(), MILLION, realised)
+    np.testing.assert_allclose(np.unique(y[y != 0]), [1 / (1 - realised)], rtol=1e-6)
+    sigma = math.sqrt(realised / (1 - realised) / MILLION)
+    assert abs(y.mean() - 1) <= 4 * sigma
+
+
+def pairs_agree_by_chance(a, b, keep) -> bool:
+    return within_4_sigma((a & b).sum(), a.size, keep * keep)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_decisions_are_independent_of_their_neighbours(rate):
+    """Two decisions share a random word, so the pairs within a word and across words are looked at apart."""
+    keep = round((1 - rate) * 2**16) / 2**16
+    kept = np.asarray(functional.keep_mask(KEY, (MILLION,), 1 - rate)[0])
+    within, across = (kept[0::2], kept[1::2]), (kept[1:-1:2], kept[2::2])
+    for a, b in (within, across, (kept[: MILLION // 2], kept[MILLION // 2 :])):
+        assert pairs_agree_by_chance(a, b, keep)
+    image = kept.reshape(1000, 1000)
+    assert pairs_agree_by_chance(image[:-1], image[1:], keep)
+
+
+def test_dropout_differs_between_layers_and_steps():
+    model = sequential(dropout(0.5), lambda x: jnp.where(x > 0, 1.0, 10.0), dropout(0.5))
+    x = jnp.ones(MILLION)
+    step_key = run_keys(0).step
+    masks = []
+    for t in range(2):
+        key = jax.random.fold_in(step_key, t)
+        first = dropped(dropout(0.5), x, jax.random.fold_in(key, 0)) > 0
+        y = model.apply(*model.init(KEY), x, key=key, train=True)[0]
+        second = y > 0
+        np.testing.assert_array_equal(y, jnp.where(second, jnp.where(first, 2.0, 20.0), 0))
+        masks += [np.asarray(first), np.asarray(second)]
+    for i in range(4):
+        for j in range(i):
+            assert pairs_agree_by_chance(masks[i], masks[j], 0.5)
+
+
+def test_a_traced_rate_gives_the_bits_of_a_concrete_one():
+    rates, x = [0.0, 0.001, 0.1, 0.2, 0.25, 0.3, 0.7, 0.999, 1.0], jnp.linspace(-1, 1, 999)
+    mapped = jax.jit(jax.vmap(lambda rate: dropped(dropout(rate), x, KEY)))(jnp.array(rates))
+    for i, rate in enumerate(rates):
+        np.testing.assert_array_equal(mapped[i], dropped(dropout(rate), x, KEY))
+    np.testing.assert_array_equal(mapped[0], x)
+
+
+def test_dropout_of_an_odd_count_and_of_none():
+    for shape in ((), (1,), (3, 5, 7), (0, 4)):
+        assert dropped(dropout(0.5), jnp.ones(shape), KEY).shape == shape
+
+
+# Sequential, residual, walk
+
+
+def test_part_i_gets_the_key_folded_with_i():
+    parts = linear(4, 3), batch_norm(3), linear(3, 2)
+    params, state = sequential(*parts).init(KEY)
+    drawn = [part.init(jax.random.fold_in(KEY, i)) for i, part in enumerate(parts)]
+    assert tree.sha256((params, state)) == tree.sha256(
+        (tuple(params for params, _ in drawn), tuple(state for _, state in drawn))
+    )
+    assert not np.array_equal(*(linear(3, 3).init(jax.random.fold_in(KEY, i))[0]["weight"] for i in range(2)))
+
+
+def test_sequential_equals_its_parts_by_hand():
+    inner = sequential(linear(3, 3), dropout(0.5))
+    model = sequential(linear(4, 3), jnp.tanh, inner, batch_norm(3))
+    params, state = model.init(KEY)
+    x, key = jax.random.normal(KEY, (8, 4)), jax.random.key(1)
+    y, new_state = model.apply(params, state, x, key=key, train=True)
+    h = jnp.tanh(linear(4, 3).apply(params[0], (), x)[0])
+    h = linear(3, 3).apply(params[2][0], (), h)[0]
+    h = dropped(dropout(0.5), h, jax.random.fold_in(jax.random.fold_in(key, 2), 1))
+    h, running = batch_norm(3).apply(params[3], state[3], h, train=True)
+    np.testing.assert_array_equal(y, h)
+    assert tree.sha256(new_state) == tree.sha256(((), (), ((), ()), running))
+
+
+def test_activations_and_walk_equal_the_model():
+    model = mlp((12, 8, 6, 3), batch_norm=True, dropout=0.3)
+    params, state = model.init(KEY)
+    x = jax.random.normal(KEY, (5, 2, 6))
+    y = x
+    for (path, output), (same_path, layer, p, s) in zip(
+        activations(model, params, state, x), walk(model, params, state), strict=True
+    ):
+        y, _ = layer.apply(p, s, y)
+        assert path == same_path
+        np.testing.assert_array_equal(output, y)
+        own = {name: leaf for name, leaf in tree.paths(params).items() if name.startswith(f"{path}.")}
+        assert list(own) == [f"{path}.{name}" for name in tree.paths(p)]
+        assert all(a is b for a, b in zip(own.values(), jax.tree.leaves(p), strict=True))
+    np.testing.assert_array_equal(y, model.apply(params, state, x)[0])
+    nested = sequential(flatten(), sequential(linear(12, 4), sequential(jnp.tanh)), residual(linear(4, 4)))
+    assert [path for path, *_ in walk(nested, *nested.init(KEY))] == ["0", "1.0", "1.1.0", "2"]
+    assert [path for path, *_ in walk(linear(4, 3), *linear(4, 3).init(KEY))] == [""]
+
+
+def test_residual_adds_its_input():
+    inner = sequential(linear(4, 4), batch_norm(4), dropout(0.5))
+    layer = residual(inner)
+    params, state = layer.init(KEY)
+    assert tree.sha256((params, state)) == tree.sha256(inner.init(KEY))
+    x = jax.random.normal(KEY, (6, 4))
+    for options in ({}, {"key": jax.random.key(1), "train": True}):
+        y, new_state = layer.apply(params, state, x, **options)
+        expected, inner_state = inner.apply(params, state, x, **options)
+        np.testing.assert_array_equal(y, x + expected)
+        assert tree.sha256(new_state) == tree.sha256(inner_state)
+
+
+# Normalisation
+
+
+def test_normalize_a_channel_at_a_time():
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    x = np.random.default_rng(0).normal(0.5, 2, (4, 5, 6, 3)).astype(np.float32)
+    expected = (x.astype(np.float64) - mean) / std
+    np.testing.assert_allclose(normalize(mean, std).apply((), (), x)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_normalize_bytes_as_torchvision():
+    """ToTensor divides by 255, Normalize subtracts and divides: (x / 255 - mean) / std, for every byte."""
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    x = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    actual = normalize(mean, std).apply((), (), x)[0]
+    assert actual.dtype == jnp.float32
+    np.testing.assert_allclose(actual, (x / 255 - mean) / std, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norm_running_statistics_by_hand():
+    """Channel 1, 2, 3, 6: mean 3, biased variance (4 + 1 + 0 + 9) / 4 = 3.5, unbiased 14 / 3."""
+    x = jnp.array([[1.0], [2.0], [3.0], [6.0]])
+    layer = batch_norm(1, momentum=0.25)
+    params, state = layer.init(KEY)
+    y, state = layer.apply(params, state, x, train=True)
+    np.testing.assert_allclose(y[:, 0], (np.array([1, 2, 3, 6]) - 3) / math.sqrt(3.5 + 1e-5), rtol=1e-6)
+    np.testing.assert_allclose(state["mean"], [0.25 * 3], rtol=1e-6)
+    np.testing.assert_allclose(state["variance"], [0.75 * 1 + 0.25 * 14 / 3], rtol=1e-6)
+    _, state = layer.apply(params, state, x, train=True)
+    np.testing.assert_allclose(state["mean"], [0.75 * 0.75 + 0.25 * 3], rtol=1e-6)
+    np.testing.assert_allclose(state["variance"], [0.75 * (0.75 + 3.5 / 3) + 0.25 * 14 / 3], rtol=1e-6)
+    y, _ = layer.apply(params, state, x)
+    np.testing.assert_allclose(y, (x - state["mean"]) / np.sqrt(state["variance"] + 1e-5), rtol=1e-6)
+
+
+def test_batch_norm_with_momentum_1_keeps_the_last_statistics():
+    layer = batch_norm(3, momentum=1.0)
+    params, state = layer.init(KEY)
+    for seed in range(2):
+        x = 3 * jax.random.normal(jax.random.key(seed), (10, 3)) + 1
+        _, state = layer.apply(params, state, x, train=True)
+        np.testing.assert_allclose(state["mean"], x.mean(0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(state["variance"], x.var(0, ddof=1), rtol=1e-5)
+
+
+def test_batch_norm_over_many_axes_equals_one_over_all_of_them():
+    x = jax.random.normal(KEY, (4, 5, 6, 3)) * jnp.array([1.0, 10.0, 0.1])
+    layer = batch_norm(3)
+    params, state = layer.init(KEY)
+    y, after = layer.apply(params, state, x, train=True)
+    flat, flat_after = layer.apply(params, state, x.reshape(-1, 3), train=True)
+    np.testing.assert_allclose(y.reshape(-1, 3), flat, rtol=1e-5, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after, flat_after)
+
+
+def test_batch_norm_of_a_large_mean_keeps_its_digits():
+    """E[x^2] - E[x]^2 loses all digits here: (1e4)^2 has a step of 8 in float32."""
+    x = np.random.default_rng(0).normal(1e4, 1, (1000, 1)).astype(np.float32)
+    _, state = batch_norm(1, momentum=1.0).apply(*batch_norm(1).init(KEY), x, train=True)
+    np.testing.assert_allclose(state["variance"], x.astype(np.float64).var(0, ddof=1), rtol=1e-4)
+
+
+# The guide's Sequential example
+
+
+def test_the_guides_sequential_network():
+    """784-256-128-64-10 with dropout after the first two of three hidden layers."""
+    relu = jax.nn.relu
+    model = sequential(
+        flatten(), linear(784, 256), relu, dropout(0.3), linear(256, 128), relu, dropout(0.3),
+        linear(128, 64), relu, linear(64, 10),
+    )  # fmt: skip
+    optimizer = optax.adam(1e-3)
+    before = init_train_state(model.init, optimizer, KEY)
+    assert tree.size(before.params) == 784 * 256 + 256 + 256 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
+    batch = Dataset(jax.random.normal(KEY, (32, 28, 28, 1)), jnp.arange(32) % 10)
+    after, totals = jax.jit(train_step(model, softmax_cross_entropy, optimizer))(before, batch, jax.random.key(1))
+    total, count = totals["loss"]
+    assert int(after.step) == 1
+    assert abs(float(total / count) - math.log(10)) < 0.2  # nothing is known yet
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before.params, after.params)
+    assert all(0 < distance <= 1.001e-3 for distance in jax.tree.leaves(moved))  # Adam's first step is the rate

@@ -1,0 +1,37 @@
+"""No accelerator is needed to see that a training step lowers for one."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import optax
+import pytest
+
+from jaxnn.data import Dataset
+from jaxnn.layers import normalize, sequential
+from jaxnn.losses import softmax_cross_entropy
+from jaxnn.metrics import accuracy
+from jaxnn.models import mlp
+from jaxnn.training import epoch_program, init_train_state, no_progress, train_step
+
+MODELS = {
+    "mlp": sequential(normalize(0.1307, 0.3081), mlp((784, 32, 10), dropout=0.2)),
+    "mlp with batch norm": sequential(normalize(0.1307, 0.3081), mlp((784, 32, 10), batch_norm=True)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_epoch_program_lowers(name, platform):
+    optimizer = optax.adam(1e-3)
+    step = train_step(MODELS[name], softmax_cross_entropy, optimizer, {"accuracy": accuracy})
+    state = init_train_state(MODELS[name].init, optimizer, jax.random.key(0))
+    data = Dataset(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.zeros(64, jnp.int32))
+    batch = jax.tree.map(lambda field: field[:16], data)
+    progress = no_progress(step, state, batch, jax.random.key(1))
+    order = jnp.zeros((4, 16), jnp.int32)
+    bounds = jnp.int32(0), jnp.int32(4)
+    run = jax.jit(epoch_program(step))
+    exported = jax.export.export(run, platforms=[platform])(state, progress, data, order, jax.random.key(1), *bounds)
+    assert exported.platforms == (platform,)
+    assert "while" in exported.mlir_module()
+    assert "callback" not in exported.mlir_module()

@@ -1,0 +1,24 @@
+"""The README's code runs as it stands."""
+
+import re
+from pathlib import Path
+
+
+def test_the_code_of_the_readme_runs(capsys):
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 2
+    namespace = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+    printed = eval(capsys.readouterr().out.splitlines()[-1])
+    assert printed["accuracy"] > 0.95
+    assert int(namespace["train_state"].step) == 100
+
+
+def test_commands_of_the_readme_are_targets_of_the_makefile():
+    root = Path(__file__).parents[1]
+    commands = set(re.findall(r"^\s*make ([a-z]+)", (root / "README.md").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    assert commands
+    assert commands <= targets
