@@ -19,7 +19,7 @@ from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.models import mlp
 from jaxnn.report import write_report
-from jaxnn.training import fit, predict
+from jaxnn.training import fit, predict, run_keys
 
 MEAN_STD = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530), "digits": (0.3053, 0.3760)}
 VALIDATION_SHARE = 1 / 12  # 5,000 of MNIST's 60,000 training images
@@ -64,8 +64,16 @@ def load_images(config: Config) -> tuple[ImageData, str | None]:
     return load("digits"), "MNIST is neither on this machine nor could it be downloaded: these are the digits (8x8)."
 
 
+def check(config: Config) -> None:
+    """Refuse wrong options before the results of an earlier run are touched."""
+    checks.non_negative_int("mnist", "epochs", config.epochs or 0)
+    checks.positive_int("mnist", "batch_size", config.batch_size)
+    checks.in_range("mnist", "learning_rate", config.learning_rate, 0, np.inf, open_high=True)
+    run_keys(config.seed)
+
+
 def main(config: Config) -> int:
-    checks.in_range("mnist", "learning rate", config.learning_rate, 0, np.inf, open_high=True)
+    check(config)
     data, substitute = load_images(config)
     out = harness.open_output(config.out, config)
     harness.say(
@@ -103,8 +111,8 @@ def main(config: Config) -> int:
     params, model_state = result.train_state.params, result.train_state.model_state
     logits = predict(model, params, model_state, data.test.inputs)
     summary = {
-        "test_accuracy": float(accuracy(logits, data.test.targets).mean()),
-        "test_loss": float(softmax_cross_entropy(logits, data.test.targets).mean()),
+        "test_accuracy": float(np.mean(accuracy(logits, data.test.targets), dtype=np.float64)),
+        "test_loss": float(np.mean(softmax_cross_entropy(logits, data.test.targets), dtype=np.float64)),
         "test_evaluations": 1 + (len(result.history) if config.watch_test else 0),
         "dataset": data.name,
         "data_source": data.source,
@@ -121,17 +129,8 @@ def main(config: Config) -> int:
     harness.write_json(out / "summary.json", summary)
     notices = [notice for notice in (substitute, stop and stop.reason) if notice]
     first_weights = np.asarray(params[1][1]["weight"])
-    page = pages.image_classifier(
-        f"{data.name.replace('_', '-').upper()} with a multi-layer perceptron",
-        notices,
-        config,
-        model,
-        data,
-        result,
-        logits,
-        first_weights,
-        summary,
-    )
+    title = f"{data.name.replace('_', '-').upper()} with a multi-layer perceptron"
+    page = pages.image_classifier(title, notices, config, model, data, result, logits, first_weights, summary)
     write_report(out, page)
     if stop:
         print(stop.reason, file=sys.stderr)

@@ -1,8 +1,10 @@
 """The mathematics of the layers as plain functions over arrays. The layers are thin pairs around these."""
 
+import math
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, UInt8, UInt32
 
 from jaxnn.types import Array, PRNGKey
 
@@ -28,20 +30,43 @@ def linear(
     return y if bias is None else y + bias.astype(x.dtype)
 
 
-def keep_mask(key: PRNGKey, shape: tuple[int, ...], keep: float | Array) -> tuple[Bool[Array, "*shape"], jax.Array]:
+def threefry(key: PRNGKey, counters: UInt32[Array, " n"]) -> UInt32[Array, "n 2"]:
+    """Compute two random words for each counter, [N] -> [N, 2]: Threefry-2x32 with 20 rounds, on (counter, 0).
+
+    They are the words of JAX's own `jax.extend.random.threefry_2x32`, which on a CPU runs its rounds as a loop over
+    arrays; written out they become one pass, and the MNIST network's epoch took 0.85 of its time. A round is
+    x0 += x1, x1 = (x1 rotated left) ^ x0; after every four a part of the key is added. Salmon, Moraes, Dror, Shaw,
+    2011, Parallel Random Numbers: As Easy as 1, 2, 3.
+
+    >>> threefry(jax.random.key(0), jnp.arange(3, dtype=jnp.uint32)).shape
+    (3, 2)
+    """
+    first, second = jax.random.key_data(key)
+    parts = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))
+    x0, x1 = counters + parts[0], jnp.zeros_like(counters) + parts[1]
+    for i in range(5):
+        for distance in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            x0 = x0 + x1
+            x1 = x0 ^ ((x1 << jnp.uint32(distance)) | (x1 >> jnp.uint32(32 - distance)))
+        x0 = x0 + parts[(i + 1) % 3]
+        x1 = x1 + parts[(i + 2) % 3] + jnp.uint32(i + 1)
+    return jnp.stack([x0, x1], -1)
+
+
+def keep_mask(
+    key: PRNGKey, shape: tuple[int, ...], keep: float | Array
+) -> tuple[Bool[Array, "*shape"], Float[Array, ""]]:
     """Draw independent decisions, True with probability `keep`, and return them with the *realised* probability.
 
-    A decision takes 16 bits, so `keep` is rounded to a multiple of 2**-16: two decisions a random word, half the
-    work of the usual 32 bits. The bits depend on the key and the place in the array alone.
+    A decision takes 16 bits, so `keep` is rounded to a multiple of 2**-16: four decisions from one call of Threefry,
+    where a uniform number would take a call each. The bits depend on the key and the place in the array alone.
 
     >>> kept, probability = keep_mask(jax.random.key(0), (1000,), 0.8)
     >>> kept.shape, round(float(probability), 4)
     ((1000,), 0.8)
     """
-    count = 1
-    for n in shape:
-        count *= n
-    words = jax.random.bits(key, ((count + 1) // 2,), jnp.uint32)
+    count = math.prod(shape)
+    words = threefry(key, jnp.arange((count + 3) // 4, dtype=jnp.uint32))
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:count].reshape(shape)
     threshold = jnp.round(jnp.asarray(keep, jnp.float32) * 65536).astype(jnp.uint32)
     return halves < threshold, threshold.astype(jnp.float32) / 65536

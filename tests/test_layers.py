@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -230,3 +231,12 @@ def test_the_guides_sequential_network():
     assert abs(float(total / count) - math.log(10)) < 0.2  # nothing is known yet
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before.params, after.params)
     assert all(0 < distance <= 1.001e-3 for distance in jax.tree.leaves(moved))  # Adam's first step is the rate
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_threefry_gives_the_words_of_jax(seed):
+    counters = np.r_[np.arange(100), 2**31, 2**32 - 1].astype(np.uint32)
+    key = jax.random.key(seed)
+    both = jnp.concatenate([counters, jnp.zeros_like(counters)])
+    expected = jax.extend.random.threefry_2x32(jax.random.key_data(key), both).reshape(2, -1).T
+    np.testing.assert_array_equal(functional.threefry(key, counters), expected)

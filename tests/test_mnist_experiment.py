@@ -130,8 +130,8 @@ def test_without_data_and_network_mnist_is_an_error_of_a_few_lines(offline, tmp_
     [
         (("--epochs", "-1"), "epochs to be an integer of at least 0 but got -1"),
         (("--batch-size", "0"), "batch_size to be a positive integer but got 0"),
-        (("--learning-rate", "-1"), "learning rate in [0, inf) but got -1"),
-        (("--learning-rate", "nan"), "learning rate in [0, inf) but got nan"),
+        (("--learning-rate", "-1"), "learning_rate in [0, inf) but got -1"),
+        (("--learning-rate", "nan"), "learning_rate in [0, inf) but got nan"),
         (("--seed", "-3"), "seed to be an integer of at least 0 but got -3"),
         (("--epochs", "three"), "three"),
         (("--dataset", "cifar"), "cifar"),
@@ -139,14 +139,17 @@ def test_without_data_and_network_mnist_is_an_error_of_a_few_lines(offline, tmp_
         (("--data-dir", "no/such/folder", "--dataset", "mnist"), "no/such/folder"),
     ],
 )
-def test_wrong_options_end_in_one_message_and_nothing_half_written(options, words, tmp_path):
+def test_wrong_options_end_in_one_message_and_leave_earlier_results_alone(options, words, tmp_path):
     dataset = () if "--dataset" in options else ("--dataset", "digits")
+    earlier = tmp_path / "run" / "summary.json"
+    earlier.parent.mkdir()
+    earlier.write_text("of an earlier run")
     code, _, errors = run(*dataset, *options, "--out", tmp_path / "run", cwd=tmp_path)
     assert code == 2
     assert "Traceback" not in errors
     assert words in re.sub(r"\s+", " ", errors.replace("│", " "))
-    assert not (tmp_path / "run" / "summary.json").exists()
-    assert not (tmp_path / "run" / "report.html").exists()
+    assert [path.name for path in earlier.parent.iterdir()] == ["summary.json"]
+    assert earlier.read_text() == "of an earlier run"
 
 
 def test_an_output_folder_that_cannot_be_written_is_said_first(tmp_path):

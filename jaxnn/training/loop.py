@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -109,6 +109,17 @@ def _roomy_batch_size(size: int, batch_size: int) -> int:
     return next(b for b in range(batch_size + 1, size + 1) if size % b == 0 or size % b >= b / 2)
 
 
+class Piece(NamedTuple):
+    """What one call of a program gave: about half a second of training."""
+
+    epoch: int
+    train_state: TrainState
+    progress: Progress
+    seconds: float
+    examples: int  # of this epoch, so far
+    ends_epoch: bool
+
+
 def train(
     programs: Programs,
     train_state: TrainState,
@@ -121,57 +132,69 @@ def train(
 ) -> FitResult:
     """Run the epochs; raise `FitInterrupted` or `NotFiniteError` with what was reached."""
     history: list[Record] = []
-    train_seconds = 0.0
-    size = programs.dataset.size
-    piece = FIRST_PIECE_STEPS
+    train_seconds = epoch_seconds = 0.0
 
     def result() -> FitResult:
         return FitResult(train_state, history, programs.compile_seconds, train_seconds)
 
+    def obey_signals() -> None:
+        if received:
+            raise FitInterrupted(result(), received[0])
+
+    obey_signals()
+    for piece in _pieces(programs, train_state, keys, epochs):
+        train_seconds += piece.seconds
+        epoch_seconds += piece.seconds
+        if not _finite(piece.train_state[:2]):
+            raise NotFiniteError(_not_finite_update(piece.epoch, train_state), result())
+        train_state = piece.train_state
+        if piece.progress.failed_step >= 0:
+            raise NotFiniteError(_not_finite(piece, programs.dataset), result())
+        means = _means(piece.progress, train_state)
+        rate = {"examples_per_second": piece.examples / epoch_seconds}
+        display.advance(int(train_state.step), means | rate)
+        if piece.ends_epoch:
+            record = {"epoch": piece.epoch + 1, "step": int(train_state.step), **means}
+            if validation is not None:
+                record |= _validated(programs, train_state, validation)
+            record |= {"seconds": epoch_seconds} | rate
+            epoch_seconds = 0.0
+            history.append(record)
+            display.epoch(record)
+            if callback is not None and callback(record, train_state) is True:
+                break
+        obey_signals()
+    obey_signals()
+    return result()
+
+
+def _pieces(programs: Programs, train_state: TrainState, keys: RunKeys, epochs: int) -> Iterator[Piece]:
+    """Run the programs over all epochs, as many steps a call as take `PIECE_SECONDS`."""
+    steps = FIRST_PIECE_STEPS
     for epoch in range(epochs):
-        full, short = epoch_order(keys.order, epoch, size=size, batch_size=programs.batch_size)
-        progress = programs.empty
-        before = train_state
-        epoch_seconds = 0.0
+        full, short = epoch_order(keys.order, epoch, size=programs.dataset.size, batch_size=programs.batch_size)
+        progress, examples = programs.empty, 0
         for run, order in ((programs.run, full), (programs.run_short, short)):
             first = 0
             while run is not None and first < len(order):
-                if received:
-                    raise FitInterrupted(result(), received[0])
-                last = min(first + piece, len(order))
-                start = time.perf_counter()
+                last = min(first + steps, len(order))
                 bounds = jnp.int32(first), jnp.int32(last)
+                start = time.perf_counter()
                 train_state, progress = run(train_state, progress, programs.dataset, order, keys.step, *bounds)
-                failed_step = int(progress.failed_step)  # waits for the piece
+                jax.block_until_ready(train_state)
                 seconds = time.perf_counter() - start
-                epoch_seconds += seconds
-                train_seconds += seconds
-                if failed_step >= 0 and _finite(train_state[:2]):
-                    raise NotFiniteError(_not_finite(epoch, failed_step, train_state, programs.dataset), result())
-                if failed_step >= 0:
-                    break
                 if run is programs.run:
-                    piece = max(1, round(PIECE_SECONDS * (last - first) / seconds))
+                    steps = max(1, round(PIECE_SECONDS * (last - first) / seconds))
+                examples += (last - first) * order.shape[1]
                 first = last
-                done = first * len(order[0])
-                rate = {"examples_per_second": done / epoch_seconds}
-                display.advance(int(train_state.step), _means(progress, train_state) | rate)
-        if not _finite(train_state[:2]):  # an update of NaN or infinity after a step that was finite itself
-            train_state = before
-            raise NotFiniteError(_not_finite_update(epoch, before), result())
-        record = {"epoch": epoch + 1, "step": int(train_state.step), **_means(progress, train_state)}
-        if validation is not None:
-            model = train_state.params, train_state.model_state
-            parts = [programs.evaluate(*model, batch) for batch in batches(validation, EVALUATION_BATCH)]
-            record |= {f"validation_{name}": value for name, value in total_means(parts).items()}
-        record |= {"seconds": epoch_seconds, "examples_per_second": size / epoch_seconds}
-        history.append(record)
-        display.epoch(record)
-        if callback is not None and callback(record, train_state) is True:
-            break
-    if received:  # it came after the last step: say so all the same
-        raise FitInterrupted(result(), received[0])
-    return result()
+                yield Piece(epoch, train_state, progress, seconds, examples, examples == programs.dataset.size)
+
+
+def _validated(programs: Programs, train_state: TrainState, validation: Dataset) -> Record:
+    """Evaluate on the validation set, under names that say so."""
+    model = train_state.params, train_state.model_state
+    parts = [programs.evaluate(*model, batch) for batch in batches(validation, EVALUATION_BATCH)]
+    return {f"validation_{name}": value for name, value in total_means(parts).items()}
 
 
 def _means(progress: Progress, train_state: TrainState) -> Record:
@@ -190,12 +213,13 @@ def _not_finite_update(epoch: int, before: TrainState) -> str:
     if not _finite(before[:2]):
         return f"the parameters or the model's state are not finite before epoch {epoch + 1}: look at init"
     return (
-        f"an update made the parameters or the model's state not finite in epoch {epoch + 1}: look at the learning "
-        "rate and the optimizer's options. The parameters are those before the epoch"
+        f"an update made the parameters or the model's state not finite in epoch {epoch + 1}, after step "
+        f"{int(before.step)}: look at the learning rate and the optimizer's options. The parameters are those of "
+        "that step"
     )
 
 
-def _not_finite(epoch: int, step: int, train_state: TrainState, dataset: Dataset) -> str:
+def _not_finite(piece: Piece, dataset: Dataset) -> str:
     """Say where the loss or gradient stopped being a number, and the likely reason."""
     for name, field in (("inputs", dataset.inputs), ("targets", dataset.targets)):
         bad = np.argwhere(~np.isfinite(np.asarray(field, np.float64)))
@@ -203,10 +227,11 @@ def _not_finite(epoch: int, step: int, train_state: TrainState, dataset: Dataset
             reason = f"{name}[{bad[0][0]}] holds NaN or infinity: clean the {name}"
             break
     else:
-        rate = _means(Progress({"loss": (jnp.float32(0), jnp.float32(0))}, jnp.int32(0)), train_state)
+        rate = _means(piece.progress, piece.train_state)
         at = f" at learning rate {rate['learning_rate']:g}" if "learning_rate" in rate else ""
         reason = f"training diverged{at}: try a smaller learning rate or gradient clipping, and look at the targets"
+    step = int(piece.train_state.step) + 1
     return (
-        f"the loss or its gradient is not finite in epoch {epoch + 1}, step {step + 1} ({reason}). "
+        f"the loss or its gradient is not finite in epoch {piece.epoch + 1}, step {step} ({reason}). "
         "The step was dropped; the parameters are those before it"
     )
