@@ -21,8 +21,8 @@ run: $(VENV)/.experiments ## train the guide's MNIST classifier; options: make r
 
 test: $(VENV)/.test ## run the tests; on another Python: make test PYTHON=python3.13
 	@# A process of its own for bad input: the checker of types and shapes would speak before our own errors do.
-	$(BIN)/python -m pytest -q tests/bad_input
-	$(BIN)/python -m pytest -q --jaxtyping-packages="jaxnn,$(CHECKER)" jaxnn tests --ignore=tests/bad_input
+	$(BIN)/python -m pytest tests/bad_input
+	$(BIN)/python -m pytest --jaxtyping-packages="jaxnn,$(CHECKER)" jaxnn tests --ignore=tests/bad_input
 
 lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -31,11 +31,10 @@ def one_run(program: str, python: str, options: argparse.Namespace, seed: int) -
     return [json.loads(line) for line in output.stdout.splitlines() if line.startswith("{")]
 
 
-def version(python: str, program: str) -> str:
-    """Ask an environment for the versions that matter."""
-    asked = {"jaxnn": "jax", "torch": "torch", "numpy": "numpy"}[program]
-    code = f"from importlib.metadata import version; print(version({asked!r}))"
-    return f"{asked} {subprocess.run([python, '-c', code], capture_output=True, text=True).stdout.strip()}"
+def torch_version(python: str) -> str:
+    """Ask PyTorch's environment for its version."""
+    code = "from importlib.metadata import version; print(version('torch'))"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.strip()
 
 
 def summarize(runs: dict[str, list[list[dict]]]) -> dict[str, dict]:
@@ -94,7 +93,7 @@ def main() -> None:
     Console().print(table)
     result = {
         "command": f"python -m benchmarks.mnist_parity --seeds {options.seeds} --epochs {options.epochs}",
-        "environment": environment() | {name: version(pythons[name], name) for name in PROGRAMS},
+        "environment": environment() | {"torch": torch_version(options.torch_python)},
         "programs": rows,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
