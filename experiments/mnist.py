@@ -111,8 +111,8 @@ def main(config: Config) -> int:
     params, model_state = result.train_state.params, result.train_state.model_state
     logits = predict(model, params, model_state, data.test.inputs)
     summary = {
-        "test_accuracy": float(np.mean(accuracy(logits, data.test.targets), dtype=np.float64)),
-        "test_loss": float(np.mean(softmax_cross_entropy(logits, data.test.targets), dtype=np.float64)),
+        "test_accuracy": float(np.asarray(accuracy(logits, data.test.targets), np.float64).mean()),
+        "test_loss": float(np.asarray(softmax_cross_entropy(logits, data.test.targets), np.float64).mean()),
         "test_evaluations": 1 + (len(result.history) if config.watch_test else 0),
         "dataset": data.name,
         "data_source": data.source,
