@@ -34,8 +34,8 @@ def threefry(key: PRNGKey, counters: UInt32[Array, " n"]) -> UInt32[Array, "n 2"
     """Compute two random words for each counter, [N] -> [N, 2]: Threefry-2x32 with 20 rounds, on (counter, 0).
 
     They are the words of JAX's own `jax.extend.random.threefry_2x32`, which on a CPU runs its rounds as a loop over
-    arrays; written out they become one pass, and the MNIST network's epoch took 0.85 of its time. A round is
-    x0 += x1, x1 = (x1 rotated left) ^ x0; after every four a part of the key is added. Salmon, Moraes, Dror, Shaw,
+    arrays; written out they become one pass. A round is x0 += x1, x1 = (x1 rotated left) ^ x0; after every four a
+    part of the key is added. Salmon, Moraes, Dror, Shaw,
     2011, Parallel Random Numbers: As Easy as 1, 2, 3.
 
     >>> threefry(jax.random.key(0), jnp.arange(3, dtype=jnp.uint32)).shape
