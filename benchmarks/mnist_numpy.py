@@ -4,17 +4,14 @@ Forward and backward pass are written by hand; all parameters lie in one array, 
 it (blocks that fit a small cache were slower: 0.53 ms a step whole, 0.74 ms in blocks of 64 kB); nothing is copied
 that need not be. From the project's folder:
 
-    python -m benchmarks.mnist_numpy --data DATA --epochs 10 --seeds 0 1 2 --output runs/mnist_numpy.jsonl
+    python -m benchmarks.mnist_numpy --data DATA --epochs 10 --seeds 0 1 2
 
-prints and appends one JSON line an epoch: {"seed", "epoch", "seconds", "test_accuracy"}; the seconds are those of
+prints one JSON line an epoch: {"seed", "epoch", "seconds", "test_accuracy"}; the seconds are those of
 training alone. The BLAS behind NumPy takes as many threads as there are cores (OPENBLAS_NUM_THREADS changes that), and
 they wait by spinning: beside another busy program an epoch took five times as long.
 """
 
-import argparse
-import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -24,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.mnist_arrays import normalized, read_mnist
+from benchmarks.mnist_records import print_record, read_options
 
 SIZES = (784, 512, 256, 10)
 DROPOUT, BATCH_SIZE, TEST_BATCH_SIZE = 0.2, 64, 1000
@@ -177,27 +175,15 @@ def load(folder: str | Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Train the guide's MNIST classifier in NumPy.")
-    folder = os.environ.get("JAXNN_DATA_DIR")
-    parser.add_argument("--data", default=folder, required=folder is None, help="the folder that holds mnist/*.gz")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--output", type=Path, help="a file to append the JSON lines to")
-    options = parser.parse_args(arguments)
+    options = read_options(__doc__, arguments)
     train, test = load(options.data, "train"), load(options.data, "test")
     for seed in options.seeds:
         network = make(seed)
         for epoch in range(1, options.epochs + 1):
             start = time.perf_counter()
             train_epoch(network, *train)
-            seconds = round(time.perf_counter() - start, 3)
-            accuracy = test_accuracy(network, *test)
-            record = {"seed": seed, "epoch": epoch, "seconds": seconds, "test_accuracy": accuracy}
-            print(json.dumps(record), flush=True)
-            if options.output:
-                options.output.parent.mkdir(parents=True, exist_ok=True)
-                with options.output.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
+            seconds = time.perf_counter() - start
+            print_record(seed, epoch, seconds, test_accuracy(network, *test))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,12 @@
 The images are normalised once and stay in memory; an epoch takes batches from a fresh permutation. From the project's
 folder:
 
-    python -m benchmarks.mnist_torch --data DATA --epochs 10 --seeds 0 1 2 --output runs/mnist_torch.jsonl
+    python -m benchmarks.mnist_torch --data DATA --epochs 10 --seeds 0 1 2
 
-prints and appends one JSON line an epoch: {"seed", "epoch", "seconds", "test_accuracy"}; the seconds are those of
+prints one JSON line an epoch: {"seed", "epoch", "seconds", "test_accuracy"}; the seconds are those of
 training alone. JAX is not needed.
 """
 
-import argparse
-import json
-import os
 import time
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 
 from benchmarks.mnist_arrays import normalized, read_mnist
+from benchmarks.mnist_records import print_record, read_options
 
 BATCH_SIZE, TEST_BATCH_SIZE, LEARNING_RATE = 64, 1000, 0.001
 
@@ -82,26 +80,15 @@ test_accuracy.__test__ = False  # the name is the guide's; pytest is not to take
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Train the guide's MNIST classifier in PyTorch.")
-    folder = os.environ.get("JAXNN_DATA_DIR")
-    parser.add_argument("--data", default=folder, required=folder is None, help="the folder that holds mnist/*.gz")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--output", type=Path, help="a file to append the JSON lines to")
-    options = parser.parse_args(arguments)
+    options = read_options(__doc__, arguments)
     train, test = load(options.data, "train"), load(options.data, "test")
     for seed in options.seeds:
         model, optimizer = make(seed)
         for epoch in range(1, options.epochs + 1):
             start = time.perf_counter()
             train_epoch(model, optimizer, *train)
-            seconds = round(time.perf_counter() - start, 3)
-            record = {"seed": seed, "epoch": epoch, "seconds": seconds, "test_accuracy": test_accuracy(model, *test)}
-            print(json.dumps(record), flush=True)
-            if options.output:
-                options.output.parent.mkdir(parents=True, exist_ok=True)
-                with options.output.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
+            seconds = time.perf_counter() - start
+            print_record(seed, epoch, seconds, test_accuracy(model, *test))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
 # Many tests compile the same programs; a second run of the tests compiles next to nothing.
@@ -25,10 +24,3 @@ def mnist_folder() -> Path:
     if not folder or not (Path(folder) / "mnist").is_dir():
         pytest.skip("real MNIST is not here: set JAXNN_DATA_DIR to the folder that holds mnist/")
     return Path(folder)
-
-
-def relative_error(actual, expected) -> float:
-    """Return max |actual - expected| / max |expected|, in float64."""
-    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
-    assert actual.shape == expected.shape
-    return float(np.max(np.abs(actual - expected), initial=0) / max(np.max(np.abs(expected), initial=0), 1e-30))
