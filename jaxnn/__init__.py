@@ -9,7 +9,6 @@ from jaxnn import tree
 from jaxnn.data import Dataset, ImageData, from_arrays, from_npz, from_tfds, load, split
 from jaxnn.initializers import kaiming
 from jaxnn.layers import (
-    activations,
     batch_norm,
     dropout,
     flatten,
@@ -47,7 +46,6 @@ __all__ = [
     "NotFiniteError",
     "TrainState",
     "accuracy",
-    "activations",
     "batch_norm",
     "confusion_matrix",
     "dropout",
