@@ -82,7 +82,6 @@ def image_classifier(
             ),
             Section("Model", table=summary(model, image_shape, dtype=np.uint8).table()),
             *([Section("Epochs", table=records(result.history), folded=True)] if result.history else []),
-            Section("Configuration", table=key_values(asdict(config))),
             Section(
                 "Data",
                 f"{data.name}, from {data.source}: {data.train.size:,} training and {data.test.size:,} test images.",
@@ -94,6 +93,14 @@ def image_classifier(
                     {k: f"{figures[k]:.2f}" for k in ("compile_seconds", "train_seconds", "seconds_per_epoch")}
                 ),
             ),
-            Section("Environment", table=key_values(environment())),
+            *circumstances(config),
         ],
     )
+
+
+def circumstances(config: Any) -> list[Section]:
+    """Make the sections that end every report: the options of the run, and the versions and the machine it ran with."""
+    return [
+        Section("Configuration", table=key_values(asdict(config))),
+        Section("Environment", table=key_values(environment())),
+    ]
