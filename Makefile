@@ -7,6 +7,8 @@ ARGS ?=
 
 # beartype checks every annotated call in the test run, with an int where a float is due, as in Python itself.
 CHECKER = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+# Two to four processes share the tests; those marked xdist_group("heavy") run in one of them, never side by side.
+WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format clean
@@ -21,8 +23,8 @@ run: $(VENV)/.experiments ## train the guide's MNIST classifier; options: make r
 
 test: $(VENV)/.test ## run the tests; on another Python: make test PYTHON=python3.13
 	@# A process of its own for bad input: the checker of types and shapes would speak before our own errors do.
-	$(BIN)/python -m pytest tests/bad_input
-	$(BIN)/python -m pytest --jaxtyping-packages="jaxnn,$(CHECKER)" jaxnn tests --ignore=tests/bad_input
+	$(BIN)/python -m pytest $(WORKERS) tests/bad_input
+	$(BIN)/python -m pytest $(WORKERS) --jaxtyping-packages="jaxnn,$(CHECKER)" jaxnn tests --ignore=tests/bad_input
 
 lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff format --check .

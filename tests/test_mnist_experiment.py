@@ -14,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.xdist_group("heavy")
+
 
 def start(*options, environment=None, **popen):
     """Start the experiment in a new process without any data folder but the tests' own."""

@@ -165,7 +165,7 @@ def test_the_most_confident_mistakes_come_first(shape):
     labels, predicted = np.zeros(50, int), np.arange(50) % 10
     confidence = np.linspace(0.5, 1, 50)
     figure = mistakes(images, labels, predicted, confidence, DIGITS, count=12)
-    captions = [axes.get_xlabel() for axes in figure.axes]
+    captions = [text.get_text() for text in figure.axes[0].texts]
     assert captions[0] == "0 → 9\n100.0 %"
     assert captions[1] == "0 → 8\n99.0 %"
     assert len(captions) == 12
@@ -175,7 +175,7 @@ def test_the_most_confident_mistakes_come_first(shape):
 def test_fewer_mistakes_than_asked_for_and_none():
     images, names = np.zeros((3, 4, 4)), ["Ankle boot", "T-shirt/top"]
     few = mistakes(images, [0, 0, 0], [0, 1, 1], [0.9, 0.99999, 0.8], names)
-    assert [a.get_xlabel().split("\n") for a in few.axes] == [
+    assert [text.get_text().split("\n") for text in few.axes[0].texts] == [
         ["Ankle boot →", "T-shirt/top", "> 99.9 %"],
         ["Ankle boot →", "T-shirt/top", "80.0 %"],
     ]
@@ -196,18 +196,19 @@ def test_pictures_that_do_not_fit_together():
 def test_the_weights_of_the_largest_units_around_zero():
     weight = np.random.default_rng(0).normal(size=(64, 30)) * np.arange(30)
     figure = first_layer_weights(weight, (8, 8), count=5)
-    *panels, _bar = figure.axes
-    assert len(panels) == 5
-    norms = [np.linalg.norm(axes.images[0].get_array()) for axes in panels]
+    canvas, _bar = figure.axes
+    assert len(canvas.images) == 5
+    norms = [np.linalg.norm(picture.get_array()) for picture in canvas.images]
     assert norms == pytest.approx(sorted(np.linalg.norm(weight, axis=0))[:-6:-1])
-    low, high = panels[0].images[0].get_clim()
+    low, high = canvas.images[0].get_clim()
     assert low == -high
     assert figure.texts[0].get_text() == "The 5 of 30 units with the largest norm."
     assert not outside(figure)
 
 
 def test_weights_of_colour_images_and_of_nothing():
-    assert len(first_layer_weights(np.zeros((48, 2)), (4, 4, 3)).axes) == 2
+    (canvas,) = first_layer_weights(np.zeros((48, 2)), (4, 4, 3)).axes
+    assert len(canvas.images) == 2
     with pytest.raises(ValueError, match="first_layer_weights expected"):
         first_layer_weights(np.zeros((48, 2)), (4, 4))
 
