@@ -1,0 +1,62 @@
+"""Statistics over a batch, and normalisation by them."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, UInt8
+
+from jaxnn.functional.dense import wide
+from jaxnn.types import Array
+
+
+def standardize(
+    x: UInt8[Array, "*batch channels"] | Float[Array, "*batch channels"],
+    mean: Float[Array, "#channels"],
+    std: Float[Array, "#channels"],
+) -> Float[Array, "*batch channels"]:
+    """Compute (x - mean) / std along the last axis; bytes are first scaled to 0..1.
+
+    >>> standardize(jnp.array([[0, 255]], jnp.uint8), jnp.array([0.5]), jnp.array([0.5]))
+    Array([[-1.,  1.]], dtype=float32)
+    """
+    dtype = jnp.float32 if x.dtype == jnp.uint8 else x.dtype
+    unit = 255.0 if x.dtype == jnp.uint8 else 1.0
+    # One multiplication and one subtraction an element: x/(unit std) - mean/std.
+    return jnp.asarray(x, dtype) * (1 / (unit * std)).astype(dtype) - (mean / std).astype(dtype)
+
+
+def batch_statistics(
+    x: Float[Array, "*batch channels"],
+) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
+    """Compute mean and (biased) variance of each channel over all leading axes, in at least float32.
+
+    Two passes, mean((x - mean(x))**2): the one-pass form loses all digits when the mean is large.
+
+    >>> mean, variance = batch_statistics(jnp.array([[1.0, 4.0], [3.0, 4.0]]))
+    >>> mean.tolist(), variance.tolist()
+    ([2.0, 4.0], [1.0, 0.0])
+    """
+    x = wide(x)
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axes)
+    return mean, jnp.square(x - mean).mean(axes)
+
+
+def batch_norm(
+    x: Float[Array, "*batch channels"],
+    mean: Float[Array, " channels"],
+    variance: Float[Array, " channels"],
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    epsilon: float = 1e-5,
+) -> Float[Array, "*batch channels"]:
+    """Normalise each channel by the given statistics: (x - mean) / sqrt(variance + epsilon) * scale + bias.
+
+    Ioffe and Szegedy, 2015, Batch Normalization: Accelerating Deep Network Training by Reducing Internal
+    Covariate Shift.
+
+    >>> one = jnp.ones(1)
+    >>> batch_norm(jnp.array([[3.0]]), one, 4 * one, one, 0 * one, epsilon=0.0).tolist()
+    [[1.0]]
+    """
+    factor = scale * jax.lax.rsqrt(variance + epsilon)
+    return ((wide(x) - mean) * factor + bias).astype(x.dtype)

@@ -1,0 +1,66 @@
+"""Random bits that depend on the key and the place in the array alone, and dropout."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, UInt32
+
+from jaxnn.types import Array, PRNGKey
+
+
+def threefry(key: PRNGKey, counters: UInt32[Array, " n"]) -> UInt32[Array, "n 2"]:
+    """Compute two random words for each counter, [N] -> [N, 2]: Threefry-2x32 with 20 rounds, on (counter, 0).
+
+    They are the words of JAX's own `jax.extend.random.threefry_2x32`, which on a CPU runs its rounds as a loop over
+    arrays; written out they become one pass. A round is x0 += x1, x1 = (x1 rotated left) ^ x0; after every four a
+    part of the key is added. Salmon, Moraes, Dror, Shaw,
+    2011, Parallel Random Numbers: As Easy as 1, 2, 3.
+
+    >>> threefry(jax.random.key(0), jnp.arange(3, dtype=jnp.uint32)).shape
+    (3, 2)
+    """
+    first, second = jax.random.key_data(key)
+    parts = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))
+    x0, x1 = counters + parts[0], jnp.zeros_like(counters) + parts[1]
+    for i in range(5):
+        for distance in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            x0 = x0 + x1
+            x1 = x0 ^ ((x1 << jnp.uint32(distance)) | (x1 >> jnp.uint32(32 - distance)))
+        x0 = x0 + parts[(i + 1) % 3]
+        x1 = x1 + parts[(i + 2) % 3] + jnp.uint32(i + 1)
+    return jnp.stack([x0, x1], -1)
+
+
+def keep_mask(
+    key: PRNGKey, shape: tuple[int, ...], keep: float | Array
+) -> tuple[Bool[Array, "*shape"], Float[Array, ""]]:
+    """Draw independent decisions, True with probability `keep`, and return them with the *realised* probability.
+
+    A decision takes 16 bits, so `keep` is rounded to a multiple of 2**-16: four decisions from one call of Threefry,
+    where a uniform number would take a call each. The bits depend on the key and the place in the array alone.
+
+    >>> kept, probability = keep_mask(jax.random.key(0), (1000,), 0.8)
+    >>> kept.shape, round(float(probability), 4)
+    ((1000,), 0.8)
+    """
+    count = math.prod(shape)
+    words = threefry(key, jnp.arange((count + 3) // 4, dtype=jnp.uint32))
+    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:count].reshape(shape)
+    threshold = jnp.round(jnp.asarray(keep, jnp.float32) * 65536).astype(jnp.uint32)
+    return halves < threshold, threshold.astype(jnp.float32) / 65536
+
+
+def dropout(x: Float[Array, "*shape"], key: PRNGKey, rate: float | Array) -> Float[Array, "*shape"]:
+    """Set each element to zero with probability `rate` and divide the others by the probability of keeping them.
+
+    The mean stays what it was. At rate 1 all is zero, and so is the gradient. Srivastava, Hinton, Krizhevsky,
+    Sutskever, Salakhutdinov, 2014, Dropout: A Simple Way to Prevent Neural Networks from Overfitting.
+
+    >>> y = dropout(jnp.ones(1000), jax.random.key(0), 0.5)
+    >>> sorted({float(v) for v in y})
+    [0.0, 2.0]
+    """
+    kept, probability = keep_mask(key, x.shape, 1 - rate)
+    scale = jnp.where(probability > 0, 1 / jnp.where(probability > 0, probability, 1), 0)
+    return jnp.where(kept, x * scale.astype(x.dtype), 0)
