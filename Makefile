@@ -9,9 +9,10 @@ ARGS ?=
 CHECKER = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 # Two to four processes share the tests; those marked xdist_group("heavy") run in one of them, never side by side.
 WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadgroup
+TESTS = not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format clean
+.PHONY: help setup run bench test test-all lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +22,17 @@ setup: $(VENV)/.test ## make the environment and install everything that run, te
 run: $(VENV)/.experiments ## train the guide's MNIST classifier; options: make run ARGS="--epochs 3"
 	@$(BIN)/python -m experiments.mnist $(ARGS)
 
-test: $(VENV)/.test ## run the tests; on another Python: make test PYTHON=python3.13
+bench: $(VENV)/.benchmarks ## compare NumPy with eager and compiled JAX; options: make bench ARGS=--quick
+	@$(BIN)/python -m benchmarks.jit_vs_numpy $(ARGS)
+
+test: $(VENV)/.test ## run the tests but the slowest; on another Python: make test PYTHON=python3.13
 	@# A process of its own for bad input: the checker of types and shapes would speak before our own errors do.
 	$(BIN)/python -m pytest $(WORKERS) tests/bad_input
-	$(BIN)/python -m pytest $(WORKERS) --jaxtyping-packages="jaxnn,$(CHECKER)" jaxnn tests --ignore=tests/bad_input
+	$(BIN)/python -m pytest $(WORKERS) -m "$(TESTS)" --jaxtyping-packages="jaxnn,$(CHECKER)" \
+		jaxnn tests --ignore=tests/bad_input
+
+test-all: ## run the slowest tests as well
+	@$(MAKE) --no-print-directory test TESTS=
 
 lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff format --check .
@@ -49,4 +57,8 @@ $(VENV)/.experiments: pyproject.toml
 
 $(VENV)/.test: $(VENV)/.experiments
 	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/.benchmarks: $(VENV)/.experiments
+	@$(BIN)/python -m pip install --quiet --editable '.[benchmarks]'
 	@touch $@

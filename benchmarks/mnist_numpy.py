@@ -20,15 +20,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import numpy_network
 from benchmarks.mnist_arrays import normalized, read_mnist
 from benchmarks.mnist_records import print_record, read_options
+from benchmarks.numpy_network import Layers, views
 
 SIZES = (784, 512, 256, 10)
 DROPOUT, BATCH_SIZE, TEST_BATCH_SIZE = 0.2, 64, 1000
 LEARNING_RATE, BETA1, BETA2, EPSILON = 0.001, 0.9, 0.999, 1e-8
-
-Weights = list[tuple[np.ndarray, np.ndarray]]
-"""(weight [in, out], bias [out]) of each layer: views of one flat array."""
 
 
 class Network(NamedTuple):
@@ -41,16 +40,6 @@ class Network(NamedTuple):
     second: np.ndarray
     steps: np.ndarray  # [], int64
     rng: np.random.Generator
-
-
-def views(flat: np.ndarray, sizes: Sequence[int]) -> Weights:
-    """Cut a flat array into the weights and biases of each layer, without a copy."""
-    layers, start = [], 0
-    for inputs, outputs in pairwise(sizes):
-        middle, end = start + inputs * outputs, start + (inputs + 1) * outputs
-        layers.append((flat[start:middle].reshape(inputs, outputs), flat[middle:end]))
-        start = end
-    return layers
 
 
 def make(seed: int, sizes: Sequence[int] = SIZES) -> Network:
@@ -66,8 +55,8 @@ def make(seed: int, sizes: Sequence[int] = SIZES) -> Network:
 
 
 def loss_and_gradients(
-    layers: Weights,
-    gradients: Weights,
+    layers: Layers,
+    gradients: Layers,
     x: np.ndarray,
     labels: np.ndarray,
     *,
@@ -110,27 +99,10 @@ def loss_and_gradients(
 
 
 def adam_step(network: Network) -> None:
-    """Update the parameters in place by Adam, in ten passes over the arrays; the gradients are used up.
-
-    The moments are kept as plain decaying sums, without the factors 1 - beta, and these, the bias corrections
-    c = 1 - beta**t and the square root of the second go into two scalars: with k1 = (1 - beta1) / c1 and
-    k2 = sqrt((1 - beta2) / c2), lr * m_hat / (sqrt(v_hat) + eps) = (lr * k1 / k2) * first / (sqrt(second) + eps / k2).
-    Kingma and Ba, 2015, Adam: A Method for Stochastic Optimization.
-    """
+    """Update the parameters in place by Adam; the gradients are used up."""
     network.steps[...] += 1
-    t = int(network.steps)
-    k1, k2 = (1 - BETA1) / (1 - BETA1**t), math.sqrt((1 - BETA2) / (1 - BETA2**t))
-    first, second, scratch = network.first, network.second, network.gradients
-    first *= BETA1
-    first += network.gradients
-    second *= BETA2
-    np.square(network.gradients, out=scratch)
-    second += scratch
-    np.sqrt(second, out=scratch)
-    scratch += EPSILON / k2
-    np.divide(first, scratch, out=scratch)
-    scratch *= LEARNING_RATE * k1 / k2
-    network.parameters[...] -= scratch
+    arrays = network.parameters, network.gradients, network.first, network.second
+    numpy_network.adam_step(*arrays, int(network.steps), LEARNING_RATE, BETA1, BETA2, EPSILON)
 
 
 def train_epoch(network: Network, images: np.ndarray, labels: np.ndarray) -> float:

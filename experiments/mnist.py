@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import optax
 
 from experiments import harness, pages
 from jaxnn import checks, tree
@@ -18,6 +17,7 @@ from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.models import mlp
+from jaxnn.optimizers import adam
 from jaxnn.report import write_report
 from jaxnn.training import fit, predict, run_keys
 
@@ -96,7 +96,7 @@ def main(config: Config) -> int:
         lambda: fit(
             model,
             softmax_cross_entropy,
-            optax.inject_hyperparams(optax.adam)(config.learning_rate),  # this form lets fit report the rate
+            adam(config.learning_rate),
             data.train,
             epochs=epochs,
             batch_size=config.batch_size,

@@ -101,13 +101,17 @@ def kaiming(model: Layer, draw: Callable[..., jax.Array] = kaiming_normal) -> In
 
     Linear weights (leaves `weight` of two axes) are drawn with fan_in and their biases are zero; convolution weights
     (more axes) are drawn with fan_out and keep their default biases. Everything else is drawn as the model does it.
-    Use it as `fit(..., init=kaiming(model))`.
+    Use it as `fit(..., init=kaiming(model))`. Raises ValueError for a model with `repeat`, whose stacked weights have
+    one axis more and would be drawn with the wrong fan.
 
     >>> from jaxnn.layers import linear
     >>> params, state = kaiming(linear(3, 2))(jax.random.key(0))
     >>> params["bias"].tolist()
     [0.0, 0.0]
     """
+
+    if "repeat(" in model.name:
+        raise ValueError(f"kaiming expected no repeated layers, whose weights are stacked, but got {model.name}")
 
     def init(key: PRNGKey, /) -> tuple[Params, State]:
         params, state = model.init(key)

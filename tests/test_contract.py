@@ -7,10 +7,51 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn.layers import batch_norm, dropout, flatten, linear, normalize, residual, sequential
-from jaxnn.models import mlp
+from jaxnn.layers import (
+    adaptive_average_pool2d,
+    average_pool2d,
+    batch_norm,
+    conv1d,
+    conv2d,
+    dropout,
+    embedding,
+    flatten,
+    global_max_pool,
+    group_norm,
+    gru,
+    layer_norm,
+    learned_positions,
+    linear,
+    lstm,
+    max_pool2d,
+    multi_head_attention,
+    normalize,
+    remat,
+    repeat,
+    residual,
+    rms_norm,
+    rnn,
+    sequential,
+    sinusoidal_positions,
+    transformer_encoder,
+    transformer_encoder_layer,
+)
+from jaxnn.models import cnn, lstm_classifier, mlp, transformer_classifier
+from jaxnn.types import Layer
 
 BATCH = 6
+
+
+def on_tokens(layer):
+    """Let a layer over integers take x [..., T, 3]: a token is the three signs as bits, which no rounding changes."""
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        tokens = ((x > 0) * jnp.array([4, 2, 1])).sum(-1)
+        y, state = layer.apply(params, state, tokens, key=key, train=train)
+        return y.astype(x.dtype), state
+
+    return Layer(layer.init, apply, layer.name)
+
 
 # name -> (layer, shape of one example)
 LAYERS = {
@@ -26,10 +67,56 @@ LAYERS = {
     "residual": (residual(sequential(linear(4, 4), jnp.tanh, dropout(0.1))), (4,)),
     "mlp": (mlp((12, 8, 3), dropout=0.2, activation=jnp.tanh), (2, 3, 2)),
     "mlp with batch norm": (mlp((4, 8, 3), batch_norm=True, dropout=0.1, activation=jnp.tanh), (4,)),
+    "layer_norm": (layer_norm(4), (5, 4)),
+    "rms_norm": (rms_norm(4), (5, 4)),
+    "group_norm": (group_norm(2, 4), (3, 2, 4)),
+    "embedding": (on_tokens(embedding(8, 4)), (5, 3)),
+    "learned_positions": (learned_positions(6, 4), (5, 4)),
+    "sinusoidal_positions": (sinusoidal_positions(4), (5, 4)),
+    "multi_head_attention": (multi_head_attention(4, 2, causal=True, dropout=0.1), (5, 4)),
+    "transformer_encoder_layer": (
+        transformer_encoder_layer(4, 2, dim_feedforward=6, activation=jnp.tanh),
+        (5, 4),
+    ),
+    "transformer_encoder, norm first": (
+        transformer_encoder(4, 2, 2, dim_feedforward=6, activation=jnp.tanh, norm_first=True),
+        (3, 4),
+    ),
+    "transformer_classifier": (
+        on_tokens(transformer_classifier(8, 4, 2, 1, 3, dim_feedforward=6, activation=jnp.tanh, pad_id=0)),
+        (5, 3),
+    ),
+    "rnn": (rnn(4, 3), (5, 4)),
+    "lstm of two layers": (lstm(4, 3, 2, dropout=0.2), (5, 4)),
+    "gru in both directions": (gru(4, 3, bidirectional=True), (5, 4)),
+    "lstm_classifier": (on_tokens(lstm_classifier(4, 5, 1, 3, vocabulary_size=9, pad_id=8)), (5, 3)),
+    "conv2d": (conv2d(4, 2, 3, stride=2, padding=1, groups=2), (4, 3, 4)),
+    "conv1d": (conv1d(2, 3, 2, dilation=2, bias=False), (5, 2)),
+    "max_pool2d": (max_pool2d((3, 2), stride=2, padding=1), (4, 4, 2)),
+    "average, adaptive and global pools": (
+        sequential(
+            linear(2, 2),
+            average_pool2d(2, padding=1, count_padding=False),
+            adaptive_average_pool2d(2),
+            global_max_pool(),
+        ),
+        (4, 5, 2),
+    ),
+    "cnn": (cnn(3, channels=(2, 3), hidden=4, dropout=0.2), (4, 5, 1)),
+    "repeat": (repeat(residual(sequential(linear(4, 4), batch_norm(4), jnp.tanh, dropout(0.1))), 3), (4,)),
+    "repeat of remat": (repeat(remat(residual(sequential(linear(4, 4), jnp.tanh, dropout(0.1)))), 3), (4,)),
 }
 
 
-@pytest.fixture(params=LAYERS, name="case")
+# What is built of the layers above, and takes the longest.
+COMPOSED = {
+    *("cnn", "transformer_classifier", "transformer_encoder, norm first", "lstm_classifier", "mlp with batch norm"),
+    *("average, adaptive and global pools", "repeat of remat"),
+}
+CASES = [pytest.param(name, marks=pytest.mark.slow) if name in COMPOSED else name for name in LAYERS]
+
+
+@pytest.fixture(params=CASES, name="case")
 def _case(request):
     layer, shape = LAYERS[request.param]
     params, state = layer.init(jax.random.key(0))

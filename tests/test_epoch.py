@@ -17,7 +17,8 @@ from jaxnn.training import epoch_order, epoch_program, init_train_state, no_prog
 SIZE, BATCH = 40, 4
 KEYS = run_keys(7)
 MODEL = mlp((6, 8, 3), batch_norm=True, dropout=0.3)
-OPTIMIZER = optax.adam(1e-2)
+# Not Adam: the bias before batch norm has the gradient 0, and Adam makes whole steps of its rounding.
+OPTIMIZER = optax.sgd(0.05, momentum=0.9)
 STEP = train_step(MODEL, softmax_cross_entropy, OPTIMIZER, {"accuracy": accuracy})
 RUN = jax.jit(epoch_program(STEP))
 
@@ -83,8 +84,8 @@ def test_the_program_equals_single_steps_by_hand():
         state, totals = step(state, batch, jax.random.fold_in(KEYS.step, state.step))
         losses.append(totals["loss"])
     whole, progress = run_in_pieces([])
-    # The loop is another program, so XLA may fuse and round otherwise; ten Adam steps carry that on.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), jax.device_get(state), whole)
+    # The loop is another program, so XLA may fuse and round otherwise.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), jax.device_get(state), whole)
     np.testing.assert_allclose(sum(float(total) for total, _ in losses), progress.totals["loss"][0], rtol=1e-5)
     assert float(progress.totals["loss"][1]) == SIZE
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -269,15 +267,6 @@ def test_fit_works_outside_of_the_main_thread():
     thread.start()
     thread.join()
     assert same_bits(results[0].train_state, quick(blobs()).train_state)
-
-
-def test_same_bits_in_another_process():
-    program = (
-        "import sys; sys.path.insert(0, 'tests')\n"
-        "from test_fit import quick, blobs\nfrom jaxnn import tree\nprint(tree.sha256(quick(blobs()).train_state))"
-    )
-    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert output.strip() == tree.sha256(quick(blobs()).train_state)
 
 
 def test_plain_lines_fit_80_columns(capsys):

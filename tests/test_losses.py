@@ -1,4 +1,7 @@
-"""softmax_cross_entropy against Optax, against a loop in float64, and where numbers are extreme or wrong."""
+"""softmax_cross_entropy against Optax, a loop in float64, and at extremes; and `fit` with every loss.
+
+The other losses and all gradients are in test_loss_gradients.py.
+"""
 
 import inspect
 import math
@@ -11,7 +14,12 @@ import numpy as np
 import optax
 import pytest
 
+from jaxnn import losses
+from jaxnn.data import Dataset
+from jaxnn.layers import sequential
 from jaxnn.losses import softmax_cross_entropy
+from jaxnn.models import mlp
+from jaxnn.training import NotFiniteError, evaluate, fit, predict
 
 # Our own errors are tested, not those of the type checker that a test run may put around every function.
 unchecked = inspect.unwrap(softmax_cross_entropy)
@@ -159,7 +167,9 @@ def test_refusals_say_what_to_do():
     with pytest.raises(ValueError, match="argmax"):
         unchecked(jnp.zeros((4, 3)), jnp.zeros((4, 3), jnp.int32))
     with pytest.raises(TypeError, match="argmax"):
-        unchecked(jnp.zeros((4, 3)), jnp.zeros((4, 3)))
+        unchecked(jnp.zeros((4, 3)), jnp.zeros((4, 3), bool))
+    with pytest.raises(ValueError, match=r"soft targets of the shape of logits \(4, 3\) but got \(4, 1\): .*astype"):
+        unchecked(jnp.zeros((4, 3)), jnp.zeros((4, 1)))
 
 
 def test_refuses_labels_that_are_not_integers():
@@ -177,3 +187,79 @@ def test_refuses_logits_without_classes():
 def test_refuses_smoothing_outside_of_0_to_1(smoothing):
     with pytest.raises(ValueError, match=r"expected label_smoothing in \[0, 1\]"):
         unchecked(jnp.zeros((4, 3)), jnp.zeros(4, jnp.int32), label_smoothing=smoothing)
+
+
+# Soft targets
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_one_hot_floats_are_the_labels(smoothing):
+    logits, labels = example()
+    one_hot = jax.nn.one_hot(labels, 5)
+    expected = softmax_cross_entropy(logits, labels, label_smoothing=smoothing)
+    actual = softmax_cross_entropy(logits, one_hot, label_smoothing=smoothing)
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_soft_targets_equal_optax():
+    logits, _ = example((2, 3, 5))
+    targets = jax.nn.softmax(example((2, 3, 5), seed=1)[0])
+    expected = optax.softmax_cross_entropy(logits, targets)
+    np.testing.assert_allclose(softmax_cross_entropy(logits, targets), expected, rtol=1e-6)
+
+
+def test_minus_infinity_where_the_soft_target_is_zero():
+    logits, targets = jnp.array([[1.0, -math.inf, 2.0]]), jnp.array([[0.5, 0.0, 0.5]])
+    np.testing.assert_allclose(softmax_cross_entropy(logits, targets), [math.log1p(math.exp(-1)) + 0.5], rtol=1e-6)
+    gradient = jax.grad(lambda z: softmax_cross_entropy(z, targets).sum())(logits)
+    np.testing.assert_allclose(gradient, jax.nn.softmax(logits) - targets, atol=1e-6)
+
+
+# Every loss trains a network
+
+
+XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+IS_XOR = np.array([0, 1, 1, 0], np.float32)
+
+
+def in_two_columns(values):
+    return np.stack([1 - values, values], -1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "last", "enough"),
+    [
+        (losses.softmax_cross_entropy, IS_XOR.astype(np.int32), None, 0.1),
+        (losses.softmax_cross_entropy, in_two_columns(IS_XOR), None, 0.1),
+        (losses.categorical_cross_entropy, IS_XOR.astype(np.int32), jax.nn.softmax, 0.1),
+        (losses.categorical_cross_entropy, in_two_columns(IS_XOR), jax.nn.softmax, 0.1),
+        (losses.negative_log_likelihood, IS_XOR.astype(np.int32), jax.nn.log_softmax, 0.1),
+        (losses.sigmoid_binary_cross_entropy, in_two_columns(IS_XOR), None, 0.1),
+        (losses.sigmoid_binary_cross_entropy, in_two_columns(IS_XOR).astype(np.int32), None, 0.1),
+        (losses.binary_cross_entropy, in_two_columns(IS_XOR), jax.nn.sigmoid, 0.1),
+        (losses.mean_squared_error, in_two_columns(IS_XOR), None, 0.02),
+        (losses.mean_absolute_error, in_two_columns(IS_XOR), None, 0.1),
+        (losses.huber, in_two_columns(IS_XOR), None, 0.01),
+        (losses.hinge, 2 * in_two_columns(IS_XOR) - 1, None, 0.1),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_fit_learns_xor_with_every_loss(loss, targets, last, enough):
+    model = sequential(mlp((2, 16, 2), activation=jnp.tanh), *([last] if last else []))
+    data = Dataset(XOR, targets)
+    result = fit(model, loss, optax.adam(0.05), data, epochs=150, batch_size=4, validation=data, verbose=False)
+    first, reached = result.history[0], result.history[-1]
+    assert reached["validation_loss"] < enough < first["loss"]
+    assert ("accuracy" in reached) == (targets.ndim == 1)
+    params, state = result.train_state.params, result.train_state.model_state
+    assert evaluate(model, params, state, data, loss)["loss"] == pytest.approx(reached["validation_loss"], rel=1e-5)
+    assert (predict(model, params, state, XOR).argmax(-1) == IS_XOR).all()
+
+
+def test_fit_stops_at_a_target_that_the_loss_cannot_have():
+    """Under jit the loss knows no values: NaN ends the training where a plausible number would go on."""
+    for loss, wrong in ((losses.sigmoid_binary_cross_entropy, 255.0), (losses.hinge, 0.0)):
+        targets = 2 * in_two_columns(IS_XOR) - 1 if loss is losses.hinge else in_two_columns(IS_XOR)
+        targets[2, 1] = wrong
+        with pytest.raises(NotFiniteError):
+            fit(mlp((2, 4, 2)), loss, optax.sgd(0.1), Dataset(XOR, targets), epochs=1, verbose=False)

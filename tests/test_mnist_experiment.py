@@ -83,6 +83,7 @@ def test_the_page_names_the_data_and_needs_no_network(digits_run):
     assert "<h1>DIGITS" in page
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_in_two_processes_that_compile_for_themselves(tmp_path):
     options = ("--dataset", "digits", "--epochs", 2, "--quiet")
     for name in ("a", "b"):
@@ -163,6 +164,7 @@ def test_an_output_folder_that_cannot_be_written_is_said_first(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_diverging_run_says_so_and_reports_the_last_good_state(tmp_path):
     code, _, errors = run("--dataset", "digits", "--learning-rate", 1e30, "--epochs", 2, "--out", tmp_path / "run")
     assert code == 1
@@ -172,7 +174,9 @@ def test_a_diverging_run_says_so_and_reports_the_last_good_state(tmp_path):
     assert "not finite in epoch 1" in (tmp_path / "run" / "report.html").read_text()
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_stops_training_and_writes_the_report(number, expected, tmp_path):
     process = start("--dataset", "digits", "--epochs", 100_000, "--out", tmp_path / "run")
     for line in process.stdout:
@@ -189,6 +193,7 @@ def test_a_signal_stops_training_and_writes_the_report(number, expected, tmp_pat
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(tmp_path):
     process = start("--dataset", "digits", "--epochs", 2000, "--out", tmp_path / "run")
     process.stdout.readline()
@@ -198,6 +203,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_watch_test_prints_the_guides_line_and_counts_each_look(tmp_path):
     code, output, _ = run("--dataset", "digits", "--epochs", 2, "--watch-test", "--out", tmp_path / "run")
     assert code == 0
@@ -205,6 +211,7 @@ def test_watch_test_prints_the_guides_line_and_counts_each_look(tmp_path):
     assert summary(tmp_path / "run")["test_evaluations"] == 3
 
 
+@pytest.mark.slow
 def test_zero_epochs_report_the_untrained_model(tmp_path):
     code, _, errors = run("--dataset", "digits", "--epochs", 0, "--out", tmp_path / "run")
     assert (code, errors) == (0, "")

@@ -10,13 +10,17 @@ from jaxnn.data import Dataset
 from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
-from jaxnn.models import mlp
+from jaxnn.models import cnn, lstm_classifier, mlp, transformer_classifier
 from jaxnn.training import epoch_program, init_train_state, no_progress, train_step
 
 MODELS = {
     "mlp": sequential(normalize(0.1307, 0.3081), mlp((784, 32, 10), dropout=0.2)),
     "mlp with batch norm": sequential(normalize(0.1307, 0.3081), mlp((784, 32, 10), batch_norm=True)),
+    "cnn": sequential(normalize(0.1307, 0.3081), cnn(10)),
+    "lstm": lstm_classifier(8, 16, 2, 10, vocabulary_size=50, pad_id=0),
+    "transformer": transformer_classifier(50, 16, 4, 2, 10, pad_id=0),
 }
+IMAGES, TOKENS = jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.zeros((64, 12), jnp.int32)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -25,7 +29,7 @@ def test_the_epoch_program_lowers(name, platform):
     optimizer = optax.adam(1e-3)
     step = train_step(MODELS[name], softmax_cross_entropy, optimizer, {"accuracy": accuracy})
     state = init_train_state(MODELS[name].init, optimizer, jax.random.key(0))
-    data = Dataset(jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.zeros(64, jnp.int32))
+    data = Dataset(TOKENS if name in ("lstm", "transformer") else IMAGES, jnp.zeros(64, jnp.int32))
     batch = jax.tree.map(lambda field: field[:16], data)
     progress = no_progress(step, state, batch, jax.random.key(1))
     order = jnp.zeros((4, 16), jnp.int32)

@@ -1,6 +1,6 @@
 """Checks of keys and of arrays given to layers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -56,6 +56,30 @@ def float_input(name: str, x: Any) -> jax.Array:
     return x
 
 
+def number_input(name: str, x: Any) -> jax.Array:
+    """Return x as a JAX array of real numbers, floats or integers."""
+    if not isinstance(x, int | float | np.number) or isinstance(x, bool):
+        array(name, "x", x)
+    x = jnp.asarray(x)
+    if x.dtype == bool or jnp.iscomplexobj(x):
+        raise TypeError(f"{name} expected real numbers but got {x.dtype} of shape {x.shape}")
+    return x
+
+
+def logits_input(name: str, x: Any) -> jax.Array:
+    """Return x as a JAX array of floats; refuse one without classes on the last axis."""
+    x = float_input(name, x)
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"{name} expected x of shape [..., classes] but got {x.shape}")
+    return x
+
+
+def shape_of_x(name: str, what: str, y: Array, x: Array) -> None:
+    """Refuse another shape than that of x: it would broadcast."""
+    if y.shape != x.shape:
+        raise ValueError(f"{name} expected {what} of the shape of x, {x.shape}, but got {y.shape}")
+
+
 def last_axis(name: str, x: Array, size: int) -> None:
     """Refuse an x whose last axis is not `size`."""
     if x.ndim == 0 or x.shape[-1] != size:
@@ -105,3 +129,27 @@ def own_entries(name: str, what: str, got: Any, shapes: Mapping[str, tuple[int, 
     found = {key: np.shape(leaf) for key, leaf in got.items()} if isinstance(got, Mapping) else type(got).__name__
     if found != shapes:
         raise ValueError(f"{name} expected {what} {shapes} but got {found}: use its own init")
+
+
+def named_parts(name: str, params: Any, parts: Iterable[str]) -> None:
+    """Refuse params of a model with named parts that were made by another one."""
+    expected = sorted(parts)
+    got = sorted(params) if isinstance(params, Mapping) else type(params).__name__
+    if got != expected:
+        raise ValueError(f"{name} expected params with the parts {expected} but got {got}: use its own init")
+
+
+def stacked(name: str, trees: Any, count: int) -> None:
+    """Refuse stacked params or state of which a leaf has not `count` copies on its first axis."""
+    for leaf in jax.tree.leaves(trees):
+        if np.shape(leaf)[:1] != (count,):
+            raise ValueError(
+                f"{name} expected {count} copies on the first axis but got {np.shape(leaf)}: use its own init"
+            )
+
+
+def same_form(name: str, x: Array, y: Array) -> None:
+    """Refuse an inner layer that changes shape or dtype where its output is to be its next input."""
+    same_shape(name, x, y)
+    if x.dtype != y.dtype:
+        raise ValueError(f"{name} expected the inner layer to keep the dtype {x.dtype} but it gave {y.dtype}")

@@ -6,22 +6,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn.checks.arrays import array
+from jaxnn.checks.numbers import is_concrete
 from jaxnn.types import Array
 
 
-def class_labels(function: str, logits: Array, labels: Array) -> None:
-    """Refuse labels that are not integers of the shape of the logits without their last axis.
+def class_labels(function: str, logits: Array, labels: Array, what: str = "logits") -> None:
+    """Refuse labels that are not integers of the shape of the logits (or `what` they are) without their last axis.
 
     >>> class_labels("accuracy", np.zeros((4, 3)), np.zeros((4, 1), int))
     Traceback (most recent call last):
     ValueError: accuracy expected labels of shape (4,) for logits (4, 3) but got (4, 1): ...
     """
-    array(function, "logits", logits)
+    array(function, what, logits)
     array(function, "labels", labels)
     if logits.ndim < 2 or logits.shape[-1] == 0:
-        raise ValueError(f"{function} expected logits of shape [B, classes] but got {logits.shape}")
+        raise ValueError(f"{function} expected {what} of shape [B, classes] but got {logits.shape}")
     if not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise TypeError(f"{function} expected logits to be floats but got {logits.dtype} of shape {logits.shape}")
+        raise TypeError(f"{function} expected {what} to be floats but got {logits.dtype} of shape {logits.shape}")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         hint = ": if they are classes, convert them with labels.astype('int32')"
         hint = ": for one-hot rows take labels.argmax(-1)" if labels.shape == logits.shape else hint
@@ -33,7 +34,7 @@ def class_labels(function: str, logits: Array, labels: Array) -> None:
         elif labels.shape == logits.shape:
             hint = ": for one-hot rows take labels.argmax(-1)"
         raise ValueError(
-            f"{function} expected labels of shape {logits.shape[:-1]} for logits {logits.shape} "
+            f"{function} expected labels of shape {logits.shape[:-1]} for {what} {logits.shape} "
             f"but got {labels.shape}{hint}"
         )
     if isinstance(labels, np.ndarray) and not np.array_equal(labels.astype(np.int32), labels):
@@ -66,3 +67,28 @@ def label_range(function: str, labels: np.ndarray, classes: int, what: str = "ta
             f"{labels[place]} ({int(bad.sum())} such labels): check the labels, or give the model more outputs"
             f"{'; for regression targets are floats' if classes == 1 else ''}"
         )
+
+
+def binary_labels(function: str, labels: Any, size: int) -> None:
+    """Refuse labels that are not [size] integers or booleans of 0 and 1; tracers pass the check of values.
+
+    >>> binary_labels("perceptron_rule", np.array([-1, 1]), 2)
+    Traceback (most recent call last):
+    ValueError: perceptron_rule expected labels 0 and 1 but labels[0] is -1: for labels -1 and 1 take (labels + 1) // 2
+    """
+    array(function, "labels", labels)
+    if labels.dtype != bool and not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"{function} expected integer labels but got {labels.dtype} of shape {labels.shape}: "
+            "if they are classes, convert them with labels.astype('int32')"
+        )
+    if labels.shape != (size,):
+        hint = ": take labels[..., 0]" if labels.shape == (size, 1) else ""
+        raise ValueError(f"{function} expected labels of shape ({size},), one a sample, but got {labels.shape}{hint}")
+    if is_concrete(labels):
+        bad = np.flatnonzero((np.asarray(labels) != 0) & (np.asarray(labels) != 1))
+        if bad.size:
+            raise ValueError(
+                f"{function} expected labels 0 and 1 but labels[{bad[0]}] is {labels[bad[0]]}: "
+                "for labels -1 and 1 take (labels + 1) // 2"
+            )

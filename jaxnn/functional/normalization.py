@@ -60,3 +60,56 @@ def batch_norm(
     """
     factor = scale * jax.lax.rsqrt(variance + epsilon)
     return ((wide(x) - mean) * factor + bias).astype(x.dtype)
+
+
+def layer_norm(
+    x: Float[Array, "*batch size"],
+    scale: Float[Array, " size"],
+    bias: Float[Array, " size"],
+    epsilon: float = 1e-5,
+) -> Float[Array, "*batch size"]:
+    """Normalise each vector of the last axis by its own mean and (biased) variance, in at least float32.
+
+    (x - mean) / sqrt(variance + epsilon) * scale + bias. Ba, Kiros, Hinton, 2016, Layer Normalization.
+
+    >>> layer_norm(jnp.array([[1.0, 3.0]]), jnp.ones(2), jnp.zeros(2), epsilon=0.0).tolist()
+    [[-1.0, 1.0]]
+    """
+    centred = wide(x) - wide(x).mean(-1, keepdims=True)
+    factor = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
+    return (centred * factor * scale + bias).astype(x.dtype)
+
+
+def rms_norm(
+    x: Float[Array, "*batch size"], scale: Float[Array, " size"], epsilon: float = 2**-23
+) -> Float[Array, "*batch size"]:
+    """Divide each vector of the last axis by its root mean square, x / sqrt(mean(x**2) + epsilon) * scale.
+
+    Computed in at least float32. Zhang and Sennrich, 2019, Root Mean Square Layer Normalization.
+
+    >>> rms_norm(jnp.array([3.0, -3.0]), jnp.ones(2), epsilon=0.0).tolist()
+    [1.0, -1.0]
+    """
+    y = wide(x)
+    return (y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + epsilon) * scale).astype(x.dtype)
+
+
+def group_norm(
+    x: Float[Array, "batch *space channels"],
+    groups: int,
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    epsilon: float = 1e-5,
+) -> Float[Array, "batch *space channels"]:
+    """Normalise each group of neighbouring channels of each example over space and group, [B, ..., C] -> [B, ..., C].
+
+    (x - mean) / sqrt(variance + epsilon) * scale + bias, the variance biased, in at least float32. One group is layer
+    norm over the whole example, as many groups as channels is instance norm. Wu and He, 2018, Group Normalization.
+
+    >>> group_norm(jnp.array([[1.0, 3.0, 5.0, 5.0]]), 2, jnp.ones(4), jnp.zeros(4), epsilon=0.0)[0, :2].tolist()
+    [-1.0, 1.0]
+    """
+    split = wide(x).reshape(x.shape[0], -1, groups, x.shape[-1] // groups)  # [B, S, G, C/G]
+    centred = split - split.mean((1, 3), keepdims=True)
+    factor = jax.lax.rsqrt(jnp.square(centred).mean((1, 3), keepdims=True) + epsilon)
+    return ((centred * factor).reshape(x.shape) * scale + bias).astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Layers that shift and scale: fixed input normalisation and batch normalisation."""
+"""Layers that shift and scale: fixed input normalisation; batch, layer, root-mean-square and group normalisation."""
 
 from collections.abc import Sequence
 
@@ -102,5 +102,90 @@ def batch_norm(size: int, *, momentum: float = 0.1, epsilon: float = 1e-5) -> La
             new = {"mean": mean, "variance": variance * (count / (count - 1))}
             state = {k: (old + momentum * (new[k] - old)).astype(old.dtype) for k, old in state.items()}
         return functional.batch_norm(x, mean, variance, params["scale"], params["bias"], epsilon), state
+
+    return Layer(init, apply, name)
+
+
+def layer_norm(size: int, *, epsilon: float = 1e-5) -> Layer:
+    """Make layer normalisation of each vector of the last axis, [..., D] -> [..., D].
+
+    (x - mean) / sqrt(variance + epsilon) * scale + bias with the mean and the biased variance of the vector itself, in
+    training as in evaluation, computed in at least float32. params: scale [D] of ones, bias [D] of zeros. Raises
+    ValueError for another size. Ba, Kiros, Hinton, 2016, Layer Normalization.
+
+    >>> layer = layer_norm(2)
+    >>> layer, layer.apply(*layer.init(None), jnp.array([[1.0, 3.0]]))[0].round(2).tolist()
+    (layer_norm(2), [[-1.0, 1.0]])
+    """
+    checks.positive_int("layer_norm", "size", size)
+    checks.finite_positive("layer_norm", "epsilon", epsilon)
+    name = f"layer_norm({size})"
+
+    def init(key, /):
+        return {"scale": jnp.ones(size), "bias": jnp.zeros(size)}, ()
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        x = checks.float_input(name, x)
+        checks.last_axis(name, x, size)
+        checks.own_entries(name, "params", params, {"scale": (size,), "bias": (size,)})
+        return functional.layer_norm(x, params["scale"], params["bias"], epsilon), state
+
+    return Layer(init, apply, name)
+
+
+def rms_norm(size: int, *, epsilon: float = 2**-23) -> Layer:
+    """Make the layer that divides each vector of the last axis by its root mean square, [..., D] -> [..., D].
+
+    x / sqrt(mean(x**2) + epsilon) * scale, computed in at least float32. The default epsilon is float32's own, which
+    PyTorch takes for float32. params: scale [D] of ones. Raises ValueError for another size. Zhang and Sennrich, 2019,
+    Root Mean Square Layer Normalization.
+
+    >>> layer = rms_norm(2)
+    >>> layer, layer.apply(*layer.init(None), jnp.array([[3.0, -3.0]]))[0].round(2).tolist()
+    (rms_norm(2), [[1.0, -1.0]])
+    """
+    checks.positive_int("rms_norm", "size", size)
+    checks.finite_positive("rms_norm", "epsilon", epsilon)
+    name = f"rms_norm({size})"
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        x = checks.float_input(name, x)
+        checks.last_axis(name, x, size)
+        checks.own_entries(name, "params", params, {"scale": (size,)})
+        return functional.rms_norm(x, params["scale"], epsilon), state
+
+    return Layer(lambda key: ({"scale": jnp.ones(size)}, ()), apply, name)
+
+
+def group_norm(groups: int, size: int, *, epsilon: float = 1e-5) -> Layer:
+    """Make normalisation of each group of C/groups neighbouring channels of an example, [B, ..., C] -> [B, ..., C].
+
+    (x - mean) / sqrt(variance + epsilon) * scale + bias over all positions and the channels of the group, in training
+    as in evaluation, computed in at least float32. params: scale [C] of ones, bias [C] of zeros. Raises ValueError for
+    groups that do not divide the channels, and where a group would hold a single value. Wu and He, 2018, Group
+    Normalization.
+
+    >>> layer = group_norm(2, 6)
+    >>> layer, layer.apply(*layer.init(None), jnp.ones((1, 4, 4, 6)))[0].shape
+    (group_norm(2, 6), (1, 4, 4, 6))
+    """
+    checks.positive_int("group_norm", "groups", groups)
+    checks.positive_int("group_norm", "size", size)
+    checks.finite_positive("group_norm", "epsilon", epsilon)
+    if size % groups:
+        raise ValueError(f"group_norm expected groups to divide the channels but got groups={groups} and size={size}")
+    name = f"group_norm({groups}, {size})"
+
+    def init(key, /):
+        return {"scale": jnp.ones(size), "bias": jnp.zeros(size)}, ()
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        x = checks.float_input(name, x)
+        checks.has_batch(name, x)
+        checks.last_axis(name, x, size)
+        if x[0].size == groups:
+            raise ValueError(f"{name} would normalise single values (x has shape {x.shape}): take fewer groups")
+        checks.own_entries(name, "params", params, {"scale": (size,), "bias": (size,)})
+        return functional.group_norm(x, groups, params["scale"], params["bias"], epsilon), state
 
     return Layer(init, apply, name)

@@ -42,12 +42,12 @@ def fit(
     - `optimizer` is any `optax.GradientTransformation`.
     - `validation` is evaluated after each epoch; or `validation_split` sets that share of `dataset` aside at random.
     - `dataset.weights` scale the examples' losses; `class_weights` [classes] scale the training loss by label too.
-    - `metrics` are measured beside the loss; by default the accuracy where targets are integers.
+    - `metrics` are measured beside the loss; by default the accuracy where targets are class labels.
     - `init` replaces the model's own, as in `init=kaiming(model)` or `init=lambda key: (params, state)`.
     - `callback(record, train_state)` is called after each epoch; returning True ends the training.
 
     A record holds epoch, step, loss and metrics (means over the epoch, in training mode), gradient_norm, learning_rate
-    (where the optimizer's state names it, as `optax.inject_hyperparams` does), validation_*, seconds and
+    (where the optimizer's state names it, as ours and `optax.inject_hyperparams` do), validation_*, seconds and
     examples_per_second; the times are without compilation and validation.
 
     Raises ValueError or TypeError before the first step for data, labels or options that cannot be trained on;
@@ -76,11 +76,11 @@ def fit(
         if validation is not None:
             raise ValueError("fit got both validation and validation_split: give one of them")
         dataset, validation = split(dataset, validation_split, keys.split)
-    if metrics is None:
-        metrics = {"accuracy": accuracy} if np.issubdtype(np.asarray(dataset.targets).dtype, np.integer) else {}
-    metrics = checks.metric_names("fit", metrics)
     train_state = init_train_state(init or jax.jit(model.init), optimizer, keys.init)
     classes = check_labels("fit", model, train_state.params, train_state.model_state, dataset)
+    if metrics is None:
+        metrics = {} if classes is None else {"accuracy": accuracy}
+    metrics = checks.metric_names("fit", metrics)
     if validation is not None:
         check_dataset("fit, validation,", validation)
         check_labels("fit, validation,", model, train_state.params, train_state.model_state, validation)

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from jaxnn import tree
-from jaxnn.layers import batch_norm, dropout, flatten, linear, normalize, residual, sequential
+from jaxnn.initializers import kaiming
+from jaxnn.layers import batch_norm, dropout, flatten, linear, normalize, repeat, residual, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy, confusion_matrix
 from jaxnn.models import mlp
@@ -259,7 +260,8 @@ def test_labels_of_another_shape_or_kind(function, jit):
     refused(ValueError, lambda: call(LOGITS, LABELS[:, None]), expected, "(4, 1)", "labels[..., 0]")
     refused(ValueError, lambda: call(LOGITS, LABELS[:3]), expected, "(3,)")
     refused(ValueError, lambda: call(LOGITS, one_hot.astype(int)), expected, "(4, 3)", "labels.argmax(-1)")
-    refused(TypeError, lambda: call(LOGITS, one_hot), name, "integer labels", "float", "labels.argmax(-1)")
+    if function is accuracy:  # to the loss they are soft targets
+        refused(TypeError, lambda: call(LOGITS, one_hot), name, "integer labels", "float", "labels.argmax(-1)")
     for dtype in (np.float32, bool):
         words = (name, "expected integer labels", np.dtype(dtype).name, "(4,)", "labels.astype('int32')")
         refused(TypeError, lambda dtype=dtype, words=words: call(LOGITS, LABELS.astype(dtype)), *words)
@@ -355,3 +357,13 @@ def test_where_never_broadcasts():
     refused(ValueError, lambda: tree.where(flag, one, column), "where", "equal shapes", "(3,)", "(3, 1)")
     refused(ValueError, lambda: tree.where(jnp.ones(3, bool), one, one), "where", "one condition", "(3,)")
     refused(ValueError, lambda: tree.where(flag, one, {"b": ones(3)}), "where", "same leaves", "'b'")
+
+
+def test_kaiming_of_stacked_weights():
+    refused(
+        ValueError,
+        lambda: kaiming(sequential(repeat(linear(4, 4), 3))),
+        "kaiming",
+        "stacked",
+        "repeat(linear(4, 4), 3)",
+    )

@@ -75,7 +75,7 @@ BAD_DATA = {
         ("softmax_cross_entropy expected integer labels", "float"),
     ),
     "bool labels": (Dataset(X, Y > 0), TypeError, ("softmax_cross_entropy expected integer labels", "bool", "int32")),
-    "one-hot": (Dataset(X, np.eye(3)[Y]), TypeError, ("integer labels", "labels.argmax(-1)")),
+    "one-hot": (Dataset(X, np.eye(3, dtype=int)[Y]), ValueError, ("labels of shape", "labels.argmax(-1)")),
     "a column": (Dataset(X, Y[:, None]), ValueError, ("labels of shape", "labels[..., 0]")),
     "features": (Dataset(X[:, :3], Y), ValueError, ("linear(4, 5) expected x of shape [..., 4]", "(1, 3)")),
     "one feature": (Dataset(X[:, 0], Y), ValueError, ("flatten()", "[B, ...]")),

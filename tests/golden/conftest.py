@@ -1,3 +1,3 @@
-"""The collection of doctests imports every file, and the generator needs PyTorch."""
+"""The collection of doctests imports every file, and the generators need PyTorch."""
 
-collect_ignore = ["make_torch_golden.py"]
+collect_ignore_glob = ["make_*_golden.py"]
