@@ -3,7 +3,7 @@
 Activations, forward pass, hand-written backward pass (and `jax.grad` of the same network), Adam's update, training
 steps of a whole epoch, and a thousand small networks by `vmap`. From the project's folder:
 
-    python -m benchmarks.jit_vs_numpy            # six minutes on two quiet cores
+    python -m benchmarks.jit_vs_numpy            # five minutes on two quiet cores
     python -m benchmarks.jit_vs_numpy --quick    # a part of it, under a minute
 
 prints a table and writes jit_vs_numpy.json and jit_vs_numpy.png. NumPy is `benchmarks.numpy_network`, in float32 and
