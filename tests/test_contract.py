@@ -108,10 +108,11 @@ LAYERS = {
 }
 
 
-# What is built of the layers above, and takes the longest.
+# What is built of the other layers, and takes the longest.
 COMPOSED = {
     *("cnn", "transformer_classifier", "transformer_encoder, norm first", "lstm_classifier", "mlp with batch norm"),
-    *("average, adaptive and global pools", "repeat of remat"),
+    *("average, adaptive and global pools", "repeat of remat", "repeat", "multi_head_attention"),
+    *("gru in both directions", "mlp", "lstm of two layers"),
 }
 CASES = [pytest.param(name, marks=pytest.mark.slow) if name in COMPOSED else name for name in LAYERS]
 

@@ -38,6 +38,7 @@ def assert_equal(actual, expected, name, tolerance=1e-5):
         assert np.abs(one - other).max() <= tolerance * np.abs(other).max(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
@@ -62,6 +63,7 @@ def test_adam_updates_the_same_parameters():
         programs[name]()  # the donated state is not used twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [BINARY, CLASSES])
 def test_epochs_train_alike_from_call_to_call(sizes):
     case = jit_vs_numpy_cases.epoch(sizes, 4, 3)
@@ -72,6 +74,7 @@ def test_epochs_train_alike_from_call_to_call(sizes):
             assert float(case.programs[name]()[-1]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_small_networks_train_alike():
     case = jit_vs_numpy_cases.small_networks(4, 100)
     assert case.units == {"numpy": 3, "eager": 4 * 2 / 100, "compiled": 4}

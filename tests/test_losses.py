@@ -226,6 +226,7 @@ def in_two_columns(values):
     return np.stack([1 - values, values], -1).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "targets", "last", "enough"),
     [

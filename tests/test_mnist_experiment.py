@@ -218,6 +218,7 @@ def test_zero_epochs_report_the_untrained_model(tmp_path):
     assert summary(tmp_path / "run")["test_accuracy"] < 0.4
 
 
+@pytest.mark.slow
 def test_mnist_is_learned_in_one_epoch(mnist_folder, tmp_path):
     code, _, errors = run("--data-dir", mnist_folder, "--epochs", 1, "--out", tmp_path / "run")
     assert (code, errors) == (0, "")

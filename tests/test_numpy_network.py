@@ -44,6 +44,7 @@ def gradient_of(layers, sizes, x, targets, output):
     return flat
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("sizes", "output", "loss", "from_logits"), CASES)
 def test_gradient_is_that_of_jax(sizes, output, loss, from_logits, seed):

@@ -115,6 +115,7 @@ def test_errors_stay_within_the_bound_of_the_convergence_theorem(seed, size, rat
     np.testing.assert_array_equal(predict(result.params, x), labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gate", TRUTH_TABLES)
 def test_scikit_learn_learns_the_same_gates(gate):
     from sklearn.linear_model import Perceptron

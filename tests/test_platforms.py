@@ -24,7 +24,7 @@ IMAGES, TOKENS = jnp.zeros((64, 28, 28, 1), jnp.uint8), jnp.zeros((64, 12), jnp.
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("platform", ["cuda", pytest.param("tpu", marks=pytest.mark.slow)])
 def test_the_epoch_program_lowers(name, platform):
     optimizer = optax.adam(1e-3)
     step = train_step(MODELS[name], softmax_cross_entropy, optimizer, {"accuracy": accuracy})

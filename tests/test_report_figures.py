@@ -129,7 +129,7 @@ def test_counts_can_be_read_on_their_colours(theme):
         assert contrast(text.get_color(), behind[:3] if row != column else behind) >= 4.5
 
 
-@pytest.mark.parametrize("classes", [1, 2, 20, 40])
+@pytest.mark.parametrize("classes", [1, 2, 20, pytest.param(40, marks=pytest.mark.slow)])
 def test_any_number_of_classes(classes):
     names = [f"class number {i}" for i in range(classes)]
     assert not outside(confusion(np.ones((classes, classes), int), names))

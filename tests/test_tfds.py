@@ -30,6 +30,7 @@ def multiset(dataset) -> list[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (PREPARED / "mnist").is_dir(), reason="MNIST prepared by TFDS is not in $JAXNN_DATA_DIR/tfds")
 def test_mnist_equals_the_idx_files(monkeypatch):
     prepared = from_tfds("mnist:3.0.1", PREPARED)
