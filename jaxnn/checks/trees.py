@@ -43,10 +43,11 @@ def mask(name: str, given: Any, params: Params) -> Params:
     """Return a boolean for each leaf of params; refuse a tree that is no top of theirs, and other leaves."""
     try:
         whole = jax.tree.broadcast(given, params)
-    except ValueError as error:
+    except ValueError:
         raise ValueError(
-            f"{name} expected mask to be a tree like the parameters, or the top of one: {error}"
-        ) from error
+            f"{name} expected mask to be a tree like the parameters, or the top of one, but got "
+            f"{jax.tree.structure(given)} for {jax.tree.structure(params)}"
+        ) from None
     for path, leaf in tree.paths(whole).items():
         if not isinstance(leaf, bool | np.bool_):
             raise TypeError(f"{name} expected mask to be True or False at {path or 'the top'} but got {leaf!r}")

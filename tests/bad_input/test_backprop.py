@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusal import refused
 
 from jaxnn.activations import identity, relu, sigmoid, softmax
 from jaxnn.backprop import backward, forward, trace
@@ -23,17 +24,6 @@ PARAMS = mlp((4, 5, 3)).init(jax.random.key(0))[0]
 X, Y = np.ones((6, 4), np.float32), np.ones((6, 3), np.float32)
 SOFTMAX = {"output": softmax, "loss": categorical_cross_entropy}
 MSE = {"output": identity, "loss": mean_squared_error}
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert type(caught.value) is error
-    message = str(caught.value)
-    for word in words:
-        assert word in message, f"{word!r} is not in {message!r}"
-    assert len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

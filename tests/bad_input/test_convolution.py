@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusal import refused
 
 from jaxnn import functional, layers, models
 from jaxnn.layers import conv1d, conv2d
@@ -16,17 +17,6 @@ POOLS = [
     layers.global_average_pool(),
     layers.global_max_pool(),
 ]
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert type(caught.value) is error
-    message = str(caught.value)
-    for word in words:
-        assert word in message, f"{word!r} is not in {message!r}"
-    assert len(message.splitlines()) == 1
 
 
 def applied(layer, x):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from refusal import refused
 
 from jaxnn import tree
 from jaxnn.initializers import kaiming
@@ -18,17 +19,6 @@ from jaxnn.models import mlp
 KEY = jax.random.key(0)
 LOGITS = np.zeros((4, 3), np.float32)
 LABELS = np.array([0, 1, 2, 0], np.int32)
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert type(caught.value) is error
-    message = str(caught.value)
-    for word in words:
-        assert word in message, f"{word!r} is not in {message!r}"
-    assert len(message.splitlines()) == 1
 
 
 def applied(layer, x, **options):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusal import refused
 
 from jaxnn import losses
 
@@ -23,17 +24,6 @@ LABELLED = CATEGORICAL | {"negative_log_likelihood": "log_probabilities"}
 TWO_CLASSES = ("binary_cross_entropy", "sigmoid_binary_cross_entropy", "hinge")
 HALVES = np.full((4, 3), 0.5, np.float32)
 LABELS = np.array([0, 1, 2, 0], np.int32)
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert type(caught.value) is error
-    message = str(caught.value)
-    for word in words:
-        assert word in message, f"{word!r} is not in {message!r}"
-    assert len(message.splitlines()) == 1
 
 
 def forms(name):

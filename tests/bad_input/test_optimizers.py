@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusal import refused
 
 from jaxnn import tree
 from jaxnn.data import Dataset
@@ -16,15 +17,6 @@ NAN, INF = float("nan"), float("inf")
 PARAMS = ({"weight": jnp.ones((3, 2)), "bias": jnp.zeros(2)}, ())
 OPTIMIZERS = [gradient_descent, sgd, momentum, rmsprop, adagrad, adam, adamw]
 EVERY = pytest.mark.parametrize("make", OPTIMIZERS, ids=lambda make: make.__name__)
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert type(caught.value) is error
-    for word in words:
-        assert word in str(caught.value), f"{word!r} is not in {str(caught.value)!r}"
 
 
 @EVERY

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from refusal import refused
 
 from jaxnn import tree
 from jaxnn.data import Dataset, from_arrays, split
@@ -26,16 +27,6 @@ NOT_SIZES = [
     ("3", TypeError),
     (None, TypeError),
 ]
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert type(caught.value) is error
-    message = str(caught.value)
-    for word in words:
-        assert word in message, f"{word!r} is not in {message!r}"
 
 
 def trained(model=MODEL, data=DATA, loss=softmax_cross_entropy, optimizer=None, **options):

@@ -4,20 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusal import refused
 
 from jaxnn.models.perceptron import CORNERS, perceptron, perceptron_rule, predict, threshold_gate, threshold_unit
 
 PARAMS = {"weight": np.zeros(2, np.float32), "bias": np.zeros((), np.float32)}
 LABELS = np.array([0, 0, 0, 1])
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert caught.type is error
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(

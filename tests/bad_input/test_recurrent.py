@@ -6,21 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusal import refused
 
 from jaxnn import functional, layers, models
 
 KEY = jax.random.key(0)
 KINDS = ["rnn", "lstm", "gru"]
-
-
-def refused(error, call, *words):
-    with pytest.raises(error) as caught:
-        call()
-    assert type(caught.value) is error
-    message = str(caught.value)
-    for word in words:
-        assert word in message, f"{word!r} is not in {message!r}"
-    assert len(message.splitlines()) == 1
 
 
 def ones(*shape, dtype=np.float32):

@@ -3,19 +3,9 @@
 from pathlib import Path
 
 import pytest
+from refusal import refused
 
 from jaxnn import data
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert type(caught.value) is error
-    message = str(caught.value)
-    for word in words:
-        assert word in message, f"{word!r} is not in {message!r}"
-    assert len(message.splitlines()) == 1
 
 
 def written(folder: Path, content: bytes | str) -> Path:

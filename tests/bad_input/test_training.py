@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from refusal import refused
 
 from jaxnn import tree
 from jaxnn.data import Dataset, from_arrays
@@ -21,16 +22,6 @@ Y = np.arange(16, dtype=np.int32) % 3
 DATA = Dataset(X, Y)
 MODEL = mlp((4, 5, 3))
 PARAMS, STATE = MODEL.init(jax.random.key(0))
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert type(caught.value) is error
-    message = str(caught.value)
-    for word in words:
-        assert word in message, f"{word!r} is not in {message!r}"
 
 
 def trained(model=MODEL, data=DATA, loss=softmax_cross_entropy, optimizer=None, **options):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusal import refused
 
 from jaxnn import functional
 from jaxnn.layers import (
@@ -27,17 +28,6 @@ from jaxnn.models import attention_maps, transformer_classifier
 KEY = jax.random.key(0)
 MODEL = transformer_classifier(11, 8, 2, 1, 3, dim_feedforward=4, max_length=6, pad_id=0)
 NAME = "transformer_classifier(11, 8, 2, 1, 3, dim_feedforward=4, max_length=6, pad_id=0)"
-
-
-def refused(error, function, *words: str) -> None:
-    """Call the function, which must raise exactly this error of ours with all these words in its message."""
-    with pytest.raises(error) as caught:
-        function()
-    assert type(caught.value) is error
-    message = str(caught.value)
-    for word in words:
-        assert word in message, f"{word!r} is not in {message!r}"
-    assert len(message.splitlines()) == 1
 
 
 def applied(layer, x, **options):
