@@ -139,7 +139,7 @@ def _grid(
     """Draw pictures in rows, `below` inches under each and `foot` inches at the bottom of the figure.
 
     Returns the figure, its one canvas, whose unit is the inch, and the middle of each picture's lower edge on it. (One
-    axes for each picture took twice as long.)
+    axes for each picture is slower.)
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
