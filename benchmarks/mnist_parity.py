@@ -72,7 +72,7 @@ def main() -> None:
     from rich.table import Table
 
     from jaxnn.report import environment
-    from jaxnn.report.files import write_whole
+    from jaxnn.files import write_whole
 
     pythons = {"jaxnn": sys.executable, "torch": options.torch_python, "numpy": sys.executable}
     runs: dict[str, list[list[dict]]] = {name: [] for name in PROGRAMS}

@@ -2,15 +2,16 @@
 
 import json
 import os
+import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 
-from jaxnn.report.files import write_whole
+from jaxnn.files import write_whole
 from jaxnn.training import FitInterrupted, FitResult, NotFiniteError
 
 Config = TypeVar("Config")
@@ -85,6 +86,15 @@ def append_record(folder: Path, record: Mapping[str, float]) -> None:
     """Add one line to `metrics.jsonl`."""
     with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def over_seeds(name: str, values: Sequence[float]) -> dict[str, Any]:
+    """Return the entries of `summary.json` for one number of each seed: the list, its mean and its deviation.
+
+    The deviation is that of a sample, divided by n - 1; none for a single seed.
+    """
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {f"{name}_by_seed": list(values), f"{name}_mean": statistics.fmean(values), f"{name}_deviation": deviation}
 
 
 def until_stopped(training: Callable[[], FitResult]) -> tuple[FitResult, Stop | None]:

@@ -21,7 +21,7 @@ MATHEMATICS = {
     *("activations", "losses", "metrics", "functional", "initializers", "augmentation", "optimizers", "schedules"),
     "backprop",
 }
-GROUND = {"types", "checks", "tree"}
+GROUND = {"types", "checks", "tree", "files"}
 # From top to bottom; a room imports what is below it, and its own modules.
 ORDER = [{"report"}, {"training"}, {"data"}, {"models"}, {"layers"}, MATHEMATICS, GROUND]
 EXCEPTIONS = {"training": {"models", "optimizers"}}  # trained models and optimizers are values that are passed in

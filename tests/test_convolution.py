@@ -16,7 +16,7 @@ from jaxnn import functional, layers, models, tree
 from jaxnn.data import Dataset
 from jaxnn.initializers import kaiming, kaiming_uniform
 from jaxnn.losses import softmax_cross_entropy
-from jaxnn.training import epoch_program, init_train_state, no_progress, train_step
+from jaxnn.training import epoch_program, init_train_state, no_progress, run_keys, train_step
 
 # In float64 two orders of the same sum agree to a few units of 1e-16 of its terms.
 TOLERANCE = 1e-12
@@ -178,7 +178,7 @@ def epoch_module(platform, model):
     state = init_train_state(model.init, optimizer, jax.random.key(0))
     data = Dataset(jnp.zeros((8, 8, 8, 1)), jnp.zeros(8, jnp.int32))
     progress = no_progress(step, state, jax.tree.map(lambda field: field[:4], data), jax.random.key(1))
-    arguments = state, progress, data, jnp.zeros((2, 4), jnp.int32), jax.random.key(1), jnp.int32(0), jnp.int32(2)
+    arguments = state, progress, data, jnp.zeros((2, 4), jnp.int32), run_keys(1), jnp.int32(0), jnp.int32(2)
     return jax.export.export(jax.jit(epoch_program(step)), platforms=[platform])(*arguments).mlir_module()
 
 

@@ -43,7 +43,7 @@ def run_in_pieces(cuts):
     data = dataset()
     state, progress = start(data)
     for first, last in zip([0, *cuts], [*cuts, SIZE // BATCH], strict=True):
-        state, progress = RUN(state, progress, data, order_of(0), KEYS.step, first, last)
+        state, progress = RUN(state, progress, data, order_of(0), KEYS, first, last)
     return jax.device_get((state, progress))
 
 
@@ -99,8 +99,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_ends_the_run(bad_row, val
     order = order_of(0)
     bad_step = int(np.argwhere(np.asarray(order) == bad_row)[0][0])
     state, progress = start(good)
-    poisoned = RUN(state, progress, dataset(inputs), order, KEYS.step, 0, SIZE // BATCH)
-    reference = RUN(state, progress, good, order, KEYS.step, 0, bad_step)
+    poisoned = RUN(state, progress, dataset(inputs), order, KEYS, 0, SIZE // BATCH)
+    reference = RUN(state, progress, good, order, KEYS, 0, bad_step)
     assert int(poisoned[1].failed_step) == bad_step == int(poisoned[0].step)
     assert int(reference[1].failed_step) == -1
     assert_same_bits(jax.device_get(poisoned[0]), jax.device_get(reference[0]))
@@ -121,6 +121,6 @@ def test_bounds_do_not_compile_again():
     run = jax.jit(epoch_program(step))
     traces.clear()
     for first, last in ((0, 1), (1, 4), (4, 10), (0, 0)):
-        run(state, progress, data, order_of(0), KEYS.step, jnp.int32(first), jnp.int32(last))
+        run(state, progress, data, order_of(0), KEYS, jnp.int32(first), jnp.int32(last))
     assert run._cache_size() == 1
     assert len(traces) == 1

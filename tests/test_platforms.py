@@ -11,7 +11,7 @@ from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.models import cnn, lstm_classifier, mlp, transformer_classifier
-from jaxnn.training import epoch_program, init_train_state, no_progress, train_step
+from jaxnn.training import epoch_program, init_train_state, no_progress, run_keys, train_step
 
 MODELS = {
     "mlp": sequential(normalize(0.1307, 0.3081), mlp((784, 32, 10), dropout=0.2)),
@@ -35,7 +35,7 @@ def test_the_epoch_program_lowers(name, platform):
     order = jnp.zeros((4, 16), jnp.int32)
     bounds = jnp.int32(0), jnp.int32(4)
     run = jax.jit(epoch_program(step))
-    exported = jax.export.export(run, platforms=[platform])(state, progress, data, order, jax.random.key(1), *bounds)
+    exported = jax.export.export(run, platforms=[platform])(state, progress, data, order, run_keys(1), *bounds)
     assert exported.platforms == (platform,)
     assert "while" in exported.mlir_module()
     assert "callback" not in exported.mlir_module()

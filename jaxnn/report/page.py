@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jaxnn
-from jaxnn.report.files import write_whole
+from jaxnn.files import write_whole
 from jaxnn.report.table import Table, columns
 from jaxnn.report.theme import THEMES, FigureMaker, png, style
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from jaxnn import checks
-from jaxnn.report.files import write_whole
+from jaxnn.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.colors import LinearSegmentedColormap

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 
 class Display(NamedTuple):
-    """Three things to tell: what is being done, how far it is, and the record of a finished epoch."""
+    """What there is to tell: what is being done, how far it is, the record of a finished epoch, and other news."""
 
     status: Callable[[str], None]
     advance: Callable[[int, Mapping[str, float]], None]
     epoch: Callable[[Mapping[str, float]], None]
+    note: Callable[[str], None]
 
 
 SHORT = {"validation": "val", "accuracy": "acc", "learning_rate": "lr"}
@@ -50,13 +51,13 @@ def training_display(enabled: bool, epochs: int, steps: int) -> Iterator[Display
     ...     display.advance(5, {"loss": 0.3})
     """
     if not enabled:
-        yield Display(_silent, _silent, _silent)
+        yield Display(_silent, _silent, _silent, _silent)
         return
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        yield Display(_silent, _silent, lambda record: print(record_line(record, epochs), flush=True))
+        yield Display(_silent, _silent, lambda record: print(record_line(record, epochs), flush=True), print)
         return
     with _live_display(console, epochs, steps) as display:
         yield display
@@ -82,4 +83,5 @@ def _live_display(console: Any, epochs: int, steps: int) -> Iterator[Display]:
             status=lambda text: bar.update(task, description=text),
             advance=advance,
             epoch=lambda record: console.print(record_line(record, epochs), soft_wrap=True),
+            note=lambda text: console.print(text, soft_wrap=True),
         )

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from jaxnn import tree
 from jaxnn.data import Dataset
-from jaxnn.training.state import TrainState
+from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import Step, Totals
-from jaxnn.types import PRNGKey
+from jaxnn.types import Array, PRNGKey
 
 
 class Progress(NamedTuple):
@@ -22,6 +22,9 @@ class Progress(NamedTuple):
 
 
 Run: TypeAlias = Callable[..., tuple[TrainState, Progress]]
+
+Augment: TypeAlias = Callable[[PRNGKey, Array], Array]
+"""`augment(key, inputs) -> inputs`: a batch of training inputs changed at random."""
 
 
 @partial(jax.jit, static_argnames=("size", "batch_size"))
@@ -45,13 +48,14 @@ def no_progress(step: Step, train_state: TrainState, batch: Dataset, key: PRNGKe
     return Progress(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), totals), jnp.int32(-1))
 
 
-def epoch_program(step: Step) -> Run:
-    """Make `run(train_state, progress, dataset, order, step_key, first, last) -> (train_state, progress)`.
+def epoch_program(step: Step, augment: Augment | None = None) -> Run:
+    """Make `run(train_state, progress, dataset, order, keys, first, last) -> (train_state, progress)`.
 
     It does the batches first..last-1 of `order` [batches, batch_size]. The bounds are traced, so one compilation
     serves every cut, and running 0..n is the same arithmetic in the same order as 0..k and k..n: the same bits.
 
-    A step whose loss or gradient norm is not finite changes nothing, ends the run and is recorded in the progress;
+    Step t has the randomness `fold_in(keys.step, t)`, and its augmentation `fold_in(keys.augmentation, t)`. A step
+    whose loss or gradient norm is not finite changes nothing, ends the run and is recorded in the progress;
     the state is then that of the last good step.
 
     >>> import numpy as np, optax
@@ -64,7 +68,7 @@ def epoch_program(step: Step) -> Run:
     >>> state = init_train_state(model.init, optimizer, keys.init)
     >>> order, _ = epoch_order(keys.order, 0, size=8, batch_size=2)
     >>> progress = no_progress(step, state, Dataset(data.inputs[:2], data.targets[:2]), keys.step)
-    >>> state, progress = jax.jit(epoch_program(step))(state, progress, data, order, keys.step, 0, 4)
+    >>> state, progress = jax.jit(epoch_program(step))(state, progress, data, order, keys, 0, 4)
     >>> int(state.step), float(progress.totals["loss"][1])
     (4, 8.0)
     """
@@ -74,7 +78,7 @@ def epoch_program(step: Step) -> Run:
         progress: Progress,
         dataset: Dataset,
         order: jax.Array,
-        step_key: PRNGKey,
+        keys: RunKeys,
         first: jax.Array,
         last: jax.Array,
     ) -> tuple[TrainState, Progress]:
@@ -82,7 +86,10 @@ def epoch_program(step: Step) -> Run:
             i, old, (totals, _) = carry
             rows = order[i]
             batch = jax.tree.map(lambda field: field.at[rows].get(mode="promise_in_bounds"), dataset)
-            new, measured = step(old, batch, jax.random.fold_in(step_key, old.step))
+            if augment is not None:
+                inputs = augment(jax.random.fold_in(keys.augmentation, old.step), batch.inputs)
+                batch = batch._replace(inputs=inputs)
+            new, measured = step(old, batch, jax.random.fold_in(keys.step, old.step))
             finite = jnp.isfinite(measured["loss"][0]) & jnp.isfinite(measured["gradient_norm"][0])
             new_totals = jax.tree.map(jnp.add, totals, measured)
             failed_step = jnp.where(finite, -1, old.step)

@@ -1,6 +1,7 @@
 """Training from data to a trained model: check, split, compile, run."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,10 +11,14 @@ from jaxnn import checks
 from jaxnn.data import Dataset, check_dataset, split
 from jaxnn.metrics import accuracy
 from jaxnn.training.display import training_display
+from jaxnn.training.early_stopping import EarlyStopping, no_best
+from jaxnn.training.epoch import Augment, no_progress
 from jaxnn.training.evaluation import check_labels
 from jaxnn.training.interruption import noted_signals
-from jaxnn.training.loop import Callback, FitResult, compile_programs, train
+from jaxnn.training.loop import Callback, FitResult, compile_programs, finished, train
+from jaxnn.training.resume import Folder, Reached, fingerprint, open_run, save_reached
 from jaxnn.training.state import check_optimizer, init_train_state, run_keys
+from jaxnn.training.step import train_step
 from jaxnn.types import Init, Layer, Loss, Metric
 
 
@@ -30,6 +35,11 @@ def fit(
     class_weights: Sequence[float] | None = None,
     metrics: Mapping[str, Metric] | None = None,
     init: Init | None = None,
+    augment: Augment | None = None,
+    accumulate: int = 1,
+    early_stopping: EarlyStopping | None = None,
+    checkpoints: Folder | None = None,
+    resume: bool = False,
     seed: int = 0,
     callback: Callback | None = None,
     verbose: bool = True,
@@ -44,13 +54,20 @@ def fit(
     - `dataset.weights` scale the examples' losses; `class_weights` [classes] scale the training loss by label too.
     - `metrics` are measured beside the loss; by default the accuracy where targets are class labels.
     - `init` replaces the model's own, as in `init=kaiming(model)` or `init=lambda key: (params, state)`.
+    - `augment(key, inputs) -> inputs` changes each training batch, with randomness of its own for each step.
+    - `accumulate` parts of a batch are computed one after the other, which saves memory: same steps, same gradient.
+      Layers that look at the batch (batch norm) see the parts.
+    - `early_stopping=early_stopping(patience=7)` ends the training and takes the best epoch's parameters.
+    - `checkpoints` is a folder to save into every ten seconds and at the end, Ctrl-C included; with `resume` a run that
+      was ended or killed goes on from there, to the same bits as if it had not been. More epochs are no other run.
     - `callback(record, train_state)` is called after each epoch; returning True ends the training.
 
     A record holds epoch, step, loss and metrics (means over the epoch, in training mode), gradient_norm, learning_rate
     (where the optimizer's state names it, as ours and `optax.inject_hyperparams` do), validation_*, seconds and
     examples_per_second; the times are without compilation and validation.
 
-    Raises ValueError or TypeError before the first step for data, labels or options that cannot be trained on;
+    Raises ValueError or TypeError before the first step for data, labels or options that cannot be trained on, and
+    for a run in `checkpoints` that is another one; FileExistsError for an unfinished run there without `resume`;
     `NotFiniteError` when a loss or gradient is not finite (the step is dropped); `FitInterrupted` within about half a
     second of Ctrl-C or SIGTERM. Both of the latter carry the result so far.
 
@@ -65,10 +82,11 @@ def fit(
     """
     checks.non_negative_int("fit", "epochs", epochs)
     checks.positive_int("fit", "batch_size", batch_size)
+    checks.positive_int("fit", "accumulate", accumulate)
     checks.in_range("fit", "validation_split", validation_split, 0, 1, open_high=True)
     model = checks.as_layer("fit", model)
     check_optimizer("fit", optimizer)
-    given = {"init": init, "callback": callback}
+    given = {"init": init, "callback": callback, "augment": augment}
     checks.callables("fit", loss=loss, **{name: value for name, value in given.items() if value is not None})
     check_dataset("fit", dataset)
     keys = run_keys(seed)
@@ -84,19 +102,55 @@ def fit(
     if validation is not None:
         check_dataset("fit, validation,", validation)
         check_labels("fit, validation,", model, train_state.params, train_state.model_state, validation)
+    _check_early_stopping(early_stopping, {"loss", *metrics}, validation)
     weighted = dataset if class_weights is None else _with_class_weights(dataset, class_weights, classes)
     if epochs == 0:
         return FitResult(train_state, [], 0.0, 0.0)
     batch_size = min(batch_size, dataset.size)
+    step = train_step(model, loss, optimizer, metrics, accumulate=accumulate)
+    empty = no_progress(step, train_state, jax.tree.map(lambda field: field[:batch_size], weighted), keys.step)
+    reached = Reached(train_state, empty, early_stopping and no_best(*train_state[:2]), [])
+    save, news = None, ""
+    if checkpoints is not None:
+        settings = {
+            "model": model.name,
+            "loss": checks.name_of(loss),
+            "data": fingerprint(weighted),
+            "validation": fingerprint(validation),
+            "batch_size": batch_size,
+            "accumulate": accumulate,
+            "augment": augment is not None,
+            "early_stopping": early_stopping and [*early_stopping],
+            "epochs": epochs,
+            "seed": seed,
+        }
+        reached, news = open_run(checkpoints, reached, settings, resume=resume)
+        save = partial(save_reached, checkpoints, settings=settings)
     with (
         noted_signals() as received,
         training_display(verbose, epochs, -(-dataset.size // batch_size)) as display,
     ):
+        if news:
+            display.note(news)
+        if reached.ended:
+            return finished(reached, 0.0, early_stopping)
         display.status("compiling")
         programs = compile_programs(
-            model, loss, optimizer, metrics, weighted, validation, batch_size, train_state, keys.step
+            model, loss, metrics, step, augment, weighted, validation, batch_size, train_state, empty, keys
         )
-        return train(programs, train_state, keys, epochs, validation, callback, received, display)
+        return train(programs, reached, keys, epochs, validation, callback, early_stopping, save, received, display)
+
+
+def _check_early_stopping(rule: EarlyStopping | None, metrics: set[str], validation: Dataset | None) -> None:
+    """Refuse a rule that watches what no record will have."""
+    if rule is None:
+        return
+    if not isinstance(rule, EarlyStopping):
+        raise TypeError(f"fit expected early_stopping=early_stopping(...) but got {rule!r}")
+    names = metrics | ({f"validation_{name}" for name in metrics} if validation is not None else set())
+    if rule.metric not in names:
+        hint = "" if validation is not None else ": give validation or validation_split"
+        raise ValueError(f"early_stopping watches {rule.metric}, but fit measures {', '.join(sorted(names))}{hint}")
 
 
 def _with_class_weights(dataset: Dataset, class_weights: Sequence[float], classes: int | None) -> Dataset:

@@ -13,27 +13,33 @@ import numpy as np
 from jaxnn import tree
 from jaxnn.data import Dataset
 from jaxnn.training.display import Display
-from jaxnn.training.epoch import Progress, Run, epoch_order, epoch_program, no_progress
+from jaxnn.training.early_stopping import EarlyStopping, metric_of, should_stop, update_best
+from jaxnn.training.epoch import Augment, Progress, Run, epoch_order, epoch_program
 from jaxnn.training.evaluation import batches, evaluation_step, total_means
+from jaxnn.training.resume import Reached, Record
 from jaxnn.training.state import RunKeys, TrainState
-from jaxnn.training.step import train_step
-from jaxnn.types import Layer, Loss, Metric, PRNGKey
+from jaxnn.training.step import Step
+from jaxnn.types import Layer, Loss, Metric
 
 PIECE_SECONDS = 0.5  # how long a program runs before the host looks at signals and shows progress
 FIRST_PIECE_STEPS = 4  # short, since the speed is not known yet
 EVALUATION_BATCH = 1000
+SAVE_SECONDS = 10.0  # between checkpoints; one takes about 0.1 s
 
-Record = dict[str, float]
 Callback = Callable[[Record, TrainState], Any]
 
 
 class FitResult(NamedTuple):
-    """What training gives: the final state, a record for each finished epoch, and seconds of compiling and training."""
+    """What training gives: the final state, a record for each finished epoch, and seconds of compiling and training.
+
+    `best_epoch` is the epoch that the parameters are of, where early stopping chose them.
+    """
 
     train_state: TrainState
     history: list[Record]
     compile_seconds: float
     train_seconds: float
+    best_epoch: int | None = None
 
 
 class FitInterrupted(KeyboardInterrupt):
@@ -68,24 +74,24 @@ class Programs(NamedTuple):
 def compile_programs(
     model: Layer,
     loss: Loss,
-    optimizer: Any,
     metrics: Mapping[str, Metric],
+    step: Step,
+    augment: Augment | None,
     dataset: Dataset,
     validation: Dataset | None,
     batch_size: int,
     train_state: TrainState,
-    key: PRNGKey,
+    empty: Progress,
+    keys: RunKeys,
 ) -> Programs:
     """Compile everything before the first step, so that errors come early and the times are those of training."""
     start = time.perf_counter()
-    step = train_step(model, loss, optimizer, metrics)
     data = jax.device_put(dataset)
-    full, short = epoch_order(key, 0, size=dataset.size, batch_size=batch_size)
-    empty = no_progress(step, train_state, jax.tree.map(lambda field: field[:batch_size], dataset), key)
-    program = jax.jit(epoch_program(step))
+    full, short = epoch_order(keys.order, 0, size=dataset.size, batch_size=batch_size)
+    program = jax.jit(epoch_program(step, augment))
 
     def lowered(order: jax.Array) -> Any:
-        return program.lower(train_state, empty, data, order, key, jnp.int32(0), jnp.int32(0))
+        return program.lower(train_state, empty, data, order, keys, jnp.int32(0), jnp.int32(0))
 
     parts = [lowered(full)]
     try:
@@ -122,72 +128,109 @@ class Piece(NamedTuple):
 
 def train(
     programs: Programs,
-    train_state: TrainState,
+    reached: Reached,
     keys: RunKeys,
     epochs: int,
     validation: Dataset | None,
     callback: Callback | None,
+    early_stopping: EarlyStopping | None,
+    save: Callable[[Reached], None] | None,
     received: list[int],
     display: Display,
 ) -> FitResult:
-    """Run the epochs; raise `FitInterrupted` or `NotFiniteError` with what was reached."""
-    history: list[Record] = []
-    train_seconds = epoch_seconds = 0.0
+    """Run the epochs that are left; raise `FitInterrupted` or `NotFiniteError` with what was reached."""
+    saved_at = time.perf_counter()
 
     def result() -> FitResult:
-        return FitResult(train_state, history, programs.compile_seconds, train_seconds)
+        return finished(reached, programs.compile_seconds, None)
 
     def obey_signals() -> None:
         if received:
+            if save is not None:
+                save(reached)
             raise FitInterrupted(result(), received[0])
 
     obey_signals()
-    for piece in _pieces(programs, train_state, keys, epochs):
-        train_seconds += piece.seconds
-        epoch_seconds += piece.seconds
+    for piece in () if reached.ended else _pieces(programs, reached, keys, epochs):
+        seconds = piece.seconds + reached.epoch_seconds
+        reached = reached._replace(train_seconds=reached.train_seconds + piece.seconds, epoch_seconds=seconds)
         if not _finite(piece.train_state[:2]):
-            raise NotFiniteError(_not_finite_update(piece.epoch, train_state), result())
-        train_state = piece.train_state
+            raise NotFiniteError(_not_finite_update(piece.epoch, reached.train_state), result())
+        reached = reached._replace(train_state=piece.train_state, progress=piece.progress)
         if piece.progress.failed_step >= 0:
             raise NotFiniteError(_not_finite(piece, programs.dataset), result())
-        means = _means(piece.progress, train_state)
-        rate = {"examples_per_second": piece.examples / epoch_seconds}
-        display.advance(int(train_state.step), means | rate)
+        means = _means(piece.progress, piece.train_state)
+        rate = {"examples_per_second": piece.examples / seconds}
+        display.advance(int(piece.train_state.step), means | rate)
         if piece.ends_epoch:
-            record = {"epoch": piece.epoch + 1, "step": int(train_state.step), **means}
+            record = {"epoch": piece.epoch + 1, "step": int(piece.train_state.step), **means}
             if validation is not None:
-                record |= _validated(programs, train_state, validation)
-            record |= {"seconds": epoch_seconds} | rate
-            epoch_seconds = 0.0
-            history.append(record)
+                record |= _validated(programs, piece.train_state, validation)
+            record |= {"seconds": seconds} | rate
+            reached = _after_epoch(reached, record, early_stopping)
             display.epoch(record)
-            if callback is not None and callback(record, train_state) is True:
-                break
+            if callback is not None and callback(record, piece.train_state) is True:
+                reached = reached._replace(ended="callback")
+        if reached.ended:
+            break
         obey_signals()
+        if save is not None and time.perf_counter() - saved_at >= SAVE_SECONDS:
+            save(reached)
+            saved_at = time.perf_counter()
     obey_signals()
-    return result()
+    if save is not None:
+        save(reached._replace(ended=reached.ended or "epochs"))
+    return finished(reached, programs.compile_seconds, early_stopping)
 
 
-def _pieces(programs: Programs, train_state: TrainState, keys: RunKeys, epochs: int) -> Iterator[Piece]:
-    """Run the programs over all epochs, as many steps a call as take `PIECE_SECONDS`."""
-    steps = FIRST_PIECE_STEPS
-    for epoch in range(epochs):
-        full, short = epoch_order(keys.order, epoch, size=programs.dataset.size, batch_size=programs.batch_size)
-        progress, examples = programs.empty, 0
-        for run, order in ((programs.run, full), (programs.run_short, short)):
-            first = 0
+def _after_epoch(reached: Reached, record: Record, rule: EarlyStopping | None) -> Reached:
+    """Take the record of an epoch into the history, and ask the rule whether it was the last."""
+    reached = reached._replace(history=[*reached.history, record], epoch_seconds=0.0)
+    if rule is None or reached.best is None:
+        return reached
+    params, model_state = reached.train_state[:2]
+    best = update_best(rule, reached.best, metric_of(rule, record), int(record["epoch"]), params, model_state)
+    return reached._replace(best=best, ended="early stopping" if should_stop(rule, best) else "")
+
+
+def finished(reached: Reached, compile_seconds: float, rule: EarlyStopping | None) -> FitResult:
+    """Make the result of what was reached, with the best parameters where the rule says so.
+
+    >>> reached = Reached(TrainState((), (), (), jnp.int32(9)), Progress({}, jnp.int32(-1)), None, [{"loss": 0.5}])
+    >>> finished(reached, 0.0, None).history
+    [{'loss': 0.5}]
+    """
+    result = FitResult(reached.train_state, reached.history, compile_seconds, reached.train_seconds)
+    best = reached.best
+    if rule is None or best is None or best.epoch == 0 or not rule.restore_best:
+        return result
+    state = result.train_state._replace(params=best.params, model_state=best.model_state)
+    return result._replace(train_state=state, best_epoch=best.epoch)
+
+
+def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) -> Iterator[Piece]:
+    """Run the programs over the epochs that are left, as many steps a call as take `PIECE_SECONDS`."""
+    steps, train_state = FIRST_PIECE_STEPS, reached.train_state
+    size, batch_size = programs.dataset.size, programs.batch_size
+    first_epoch, done = divmod(int(train_state.step), -(-size // batch_size))
+    progress = reached.progress if done else programs.empty
+    for epoch in range(first_epoch, epochs):
+        full, short = epoch_order(keys.order, epoch, size=size, batch_size=batch_size)
+        examples = done * batch_size
+        for run, order, first in ((programs.run, full, done), (programs.run_short, short, 0)):
             while run is not None and first < len(order):
                 last = min(first + steps, len(order))
                 bounds = jnp.int32(first), jnp.int32(last)
                 start = time.perf_counter()
-                train_state, progress = run(train_state, progress, programs.dataset, order, keys.step, *bounds)
+                train_state, progress = run(train_state, progress, programs.dataset, order, keys, *bounds)
                 jax.block_until_ready(train_state)
                 seconds = time.perf_counter() - start
                 if run is programs.run:
                     steps = max(1, round(PIECE_SECONDS * (last - first) / seconds))
                 examples += (last - first) * order.shape[1]
                 first = last
-                yield Piece(epoch, train_state, progress, seconds, examples, examples == programs.dataset.size)
+                yield Piece(epoch, train_state, progress, seconds, examples, examples == size)
+        progress, done = programs.empty, 0
 
 
 def _validated(programs: Programs, train_state: TrainState, validation: Dataset) -> Record:

@@ -52,13 +52,18 @@ def mean(total: jax.Array, count: jax.Array) -> jax.Array:
     return total / jnp.where(count == 0, 1, count)
 
 
-def train_step(model: Layer, loss: Loss, optimizer: Any, metrics: Mapping[str, Metric] | None = None) -> Step:
+def train_step(
+    model: Layer, loss: Loss, optimizer: Any, metrics: Mapping[str, Metric] | None = None, *, accumulate: int = 1
+) -> Step:
     """Make `step(train_state, batch, key) -> (train_state, totals)`, a pure function: jit it, scan it, vmap it.
 
     It computes the (weighted) mean loss of the batch in training mode, its gradient by `jax.value_and_grad`, and the
     optimizer's update (any `optax.GradientTransformation`). `totals` holds the loss, the metrics and the norm of the
-    gradient as (sum, count), all measured before the update. Raises ValueError for an empty batch and for shapes that
-    do not fit each other, TypeError for what is no model, loss, optimizer or Dataset.
+    gradient as (sum, count), all measured before the update. With `accumulate` the batch is computed in that many
+    parts, one after the other, and their gradients are added: the gradient of the batch in less memory.
+
+    Raises ValueError for an empty batch and for shapes that do not fit each other, TypeError for what is no model,
+    loss, optimizer or Dataset.
 
     >>> import optax
     >>> from jaxnn.layers import linear
@@ -76,15 +81,48 @@ def train_step(model: Layer, loss: Loss, optimizer: Any, metrics: Mapping[str, M
     check_optimizer("train_step", optimizer)
     metrics = checks.metric_names("train_step", metrics or {})
 
-    def objective(params, model_state, batch: Dataset, key):
+    checks.positive_int("train_step", "accumulate", accumulate)
+
+    def objective(params, model_state, batch: Dataset, key, count):
         predictions, model_state = model.apply(params, model_state, batch.inputs, key=key, train=True)
         totals = measure(loss, metrics, predictions, batch)
-        return mean(*totals["loss"]), (model_state, totals)
+        total, own_count = totals["loss"]
+        return mean(total, own_count if count is None else count), (model_state, totals)
+
+    gradient = jax.grad(objective, has_aux=True)
+
+    def accumulated(params, model_state, batch: Dataset, key):
+        """Add up the gradients of equal parts in a loop, and of a last part that may be smaller."""
+        size = -(-batch.size // accumulate)
+        full = batch.size // size
+        count = jnp.float32(batch.size) if batch.weights is None else batch.weights.sum()
+
+        def part(model_state, numbered):
+            i, rows = numbered
+            grads, (model_state, totals) = gradient(params, model_state, rows, jax.random.fold_in(key, i), count)
+            return model_state, (grads, totals)
+
+        parts = jax.tree.map(lambda field: field[: full * size].reshape(full, size, *field.shape[1:]), batch)
+        first = jax.tree.map(lambda field: field[0], parts)
+        _, sums = jax.eval_shape(part, model_state, (0, first))
+        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
+
+        def add(i, carry):
+            model_state, sums = carry
+            model_state, new = part(model_state, (i, jax.tree.map(lambda field: field[i], parts)))
+            return model_state, jax.tree.map(jnp.add, sums, new)
+
+        model_state, sums = jax.lax.fori_loop(0, full, add, (model_state, sums))
+        if full * size < batch.size:
+            rest = jax.tree.map(lambda field: field[full * size :], batch)
+            model_state, new = part(model_state, (full, rest))
+            sums = jax.tree.map(jnp.add, sums, new)
+        return sums[0], (model_state, sums[1])
 
     def step(train_state: TrainState, batch: Dataset, key: PRNGKey) -> tuple[TrainState, Totals]:
         check_form("train_step", batch)
-        gradient = jax.grad(objective, has_aux=True)
-        grads, (model_state, totals) = gradient(train_state.params, train_state.model_state, batch, key)
+        start = train_state.params, train_state.model_state, batch, key
+        grads, (model_state, totals) = gradient(*start, None) if accumulate == 1 else accumulated(*start)
         updates, opt_state = optimizer.update(grads, train_state.opt_state, train_state.params)
         params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), train_state.params, updates)
         totals["gradient_norm"] = (tree.norm(grads), jnp.float32(1))

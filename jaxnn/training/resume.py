@@ -1,0 +1,118 @@
+"""How far a run has come, and how it goes on from a checkpoint as if it had never stopped."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxnn import tree
+from jaxnn.data import Dataset
+from jaxnn.training.checkpoint import Checkpoint, checkpoints, read_manifest, restore_checkpoint, save_checkpoint
+from jaxnn.training.early_stopping import Best
+from jaxnn.training.epoch import Progress
+from jaxnn.training.state import TrainState
+
+Record = dict[str, float]
+Folder = str | os.PathLike[str]
+
+
+class Reached(NamedTuple):
+    """All that a run needs to go on. Where it is in the epoch follows from the number of steps."""
+
+    train_state: TrainState
+    progress: Progress
+    best: Best | None
+    history: list[Record]
+    train_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    ended: str = ""  # by what: "epochs", "early stopping", "callback"; empty while it goes on
+
+
+def fingerprint(dataset: Dataset | None) -> str:
+    """Return what tells two datasets apart: a hash of every bit.
+
+    >>> import numpy as np
+    >>> fingerprint(Dataset(np.zeros(2), np.zeros(2))) == fingerprint(Dataset(np.zeros(2), np.ones(2)))
+    False
+    """
+    return "" if dataset is None else tree.sha256(dataset)[:16]
+
+
+def save_reached(folder: Folder, reached: Reached, settings: Mapping[str, Any]) -> None:
+    """Write a checkpoint of all of it.
+
+    >>> import tempfile, jax.numpy as jnp
+    >>> state, progress = TrainState({"weight": jnp.ones(2)}, (), (), jnp.int32(3)), Progress({}, jnp.int32(-1))
+    >>> start, settings = Reached(state, progress, None, []), {"epochs": 10}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_reached(folder, start._replace(train_seconds=2.5), settings)
+    ...     open_run(folder, start, settings, resume=True)[0].train_seconds
+    2.5
+    """
+    best = reached.best and {"value": reached.best.value, "epoch": reached.best.epoch, "waited": reached.best.waited}
+    notes = {
+        "settings": dict(settings),
+        "history": reached.history,
+        "best": best,
+        "train_seconds": reached.train_seconds,
+        "epoch_seconds": reached.epoch_seconds,
+        "ended": reached.ended,
+    }
+    save_checkpoint(folder, int(reached.train_state.step), _arrays(reached), notes)
+
+
+def open_run(folder: Folder, start: Reached, settings: Mapping[str, Any], *, resume: bool) -> tuple[Reached, str]:
+    """Return where the run in a folder begins, and what is to be said about that.
+
+    Raises FileExistsError where an unfinished run would be lost, ValueError that lists each setting in which the run
+    in the folder was another one (more epochs are none), and the errors of `restore_checkpoint`.
+
+    >>> start = Reached(TrainState((), (), (), 0), Progress({}, 0), None, [])
+    >>> open_run("no/such/folder", start, {}, resume=True)[1]
+    'nothing to resume in no/such/folder: starting anew'
+    """
+    paths = checkpoints(folder)
+    if not resume:
+        if paths and not read_manifest(paths[0])["notes"]["ended"]:
+            raise FileExistsError(
+                f"{folder} holds a run that is not finished ({paths[0].name}): go on with resume=True (--resume), or "
+                "start anew in another folder or after deleting this one"
+            )
+        for path in paths:
+            shutil.rmtree(path)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return start, ""
+    if not paths:
+        return start, f"nothing to resume in {folder}: starting anew"
+    checkpoint = restore_checkpoint(folder, _arrays(start))
+    _same_settings(checkpoint, settings)
+    reached = _reached(checkpoint, start.best is not None)
+    if reached.ended == "epochs" and settings["epochs"] > checkpoint.notes["settings"]["epochs"]:
+        reached = reached._replace(ended="")
+    return reached, f"{'already finished' if reached.ended else 'going on'} at step {checkpoint.step} of {folder}"
+
+
+def _reached(checkpoint: Checkpoint, watched: bool) -> Reached:
+    values, notes = checkpoint.tree, checkpoint.notes
+    best = Best(**notes["best"], params=values["best"][0], model_state=values["best"][1]) if watched else None
+    times = notes["train_seconds"], notes["epoch_seconds"]
+    return Reached(values["train_state"], values["progress"], best, notes["history"], *times, notes["ended"])
+
+
+def _arrays(reached: Reached) -> dict[str, Any]:
+    best = () if reached.best is None else (reached.best.params, reached.best.model_state)
+    return {"train_state": reached.train_state, "progress": reached.progress, "best": best}
+
+
+def _same_settings(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> None:
+    saved = checkpoint.notes["settings"]
+    differences = [
+        f"{name} was {saved.get(name)!r} and is {settings.get(name)!r}"
+        for name in {**saved, **settings}
+        if saved.get(name) != settings.get(name) and not (name == "epochs" and settings["epochs"] >= saved["epochs"])
+    ]
+    if differences:
+        raise ValueError(
+            f"the run in {checkpoint.path.parent} is another one: {'; '.join(differences)}. Only epochs may grow"
+        )
