@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LearningRate: TypeAlias = float | Array | Callable[[Any], Any]
 """A number, or a schedule `step -> rate`."""
 
+Momentum: TypeAlias = LearningRate
+"""A number, or a schedule as `jaxnn.schedules.one_cycle_momentum` makes them."""
+
 
 class OptimizerState(NamedTuple):
     """The number of updates so far, the learning rate, and the moments: a tree like the parameters under each name.
@@ -65,9 +68,7 @@ def sgd(learning_rate: LearningRate) -> "GradientTransformation":
     return _transformation("sgd", learning_rate, lambda rate, step, g: (-rate * g,))
 
 
-def momentum(
-    learning_rate: LearningRate, momentum: float | Array = 0.9, nesterov: bool = False
-) -> "GradientTransformation":
+def momentum(learning_rate: LearningRate, momentum: Momentum = 0.9, nesterov: bool = False) -> "GradientTransformation":
     """Make gradient descent with momentum in the guide's form: v <- m v - lr g, w <- w + v.
 
     Nesterov's form moves by m v - lr g with the new v, the gradient's part counted ahead. Optax and PyTorch sum
@@ -81,15 +82,14 @@ def momentum(
     >>> optimizer.update(jnp.array([2.0]), state)[0]  # 0.5 * -0.2 - 0.1 * 2
     Array([-0.3], dtype=float32)
     """
-    checks.in_range("momentum", "momentum", momentum, 0, 1, open_high=True)
-    if nesterov and checks.is_concrete(momentum) and momentum == 0:
+    if nesterov and not callable(momentum) and checks.is_concrete(momentum) and momentum == 0:
         raise ValueError("momentum expected a positive momentum with nesterov=True but got 0: give one, such as 0.9")
 
-    def rule(rate, step, g, v):
-        v = momentum * v - rate * g
-        return momentum * v - rate * g if nesterov else v, v
+    def rule(rate, m, step, g, v):
+        v = m * v - rate * g
+        return m * v - rate * g if nesterov else v, v
 
-    return _transformation("momentum", learning_rate, rule, "velocity")
+    return _transformation("momentum", learning_rate, rule, "velocity", momentum=momentum)
 
 
 def rmsprop(
@@ -141,13 +141,14 @@ def adagrad(
 
 def adam(
     learning_rate: LearningRate = 1e-3,
-    beta1: float | Array = 0.9,
+    beta1: Momentum = 0.9,
     beta2: float | Array = 0.999,
     epsilon: float | Array = 1e-8,
 ) -> "GradientTransformation":
     """Make Adam: m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g², w <- w - lr m̂ / (sqrt(v̂) + epsilon).
 
-    m̂ = m / (1 - beta1^t) and v̂ = v / (1 - beta2^t) at update t = 1, 2, ... undo the pull towards the start at zero.
+    m̂ = m / (1 - beta1^t) and v̂ = v / (1 - beta2^t) at update t = 1, 2, ... undo the pull towards the start at zero;
+    where beta1 is a schedule, with its value of that update, as in PyTorch.
     Kingma and Ba, 2015, Adam: A Method for Stochastic Optimization.
 
     >>> optimizer = adam(0.1)
@@ -159,7 +160,7 @@ def adam(
 
 def adamw(
     learning_rate: LearningRate = 1e-3,
-    beta1: float | Array = 0.9,
+    beta1: Momentum = 0.9,
     beta2: float | Array = 0.999,
     epsilon: float | Array = 1e-8,
     weight_decay: float | Array = 0.01,
@@ -222,11 +223,10 @@ def clip_by_global_norm(max_norm: float | Array) -> "GradientTransformation":
 
 
 def _adam(name: str, learning_rate: LearningRate, beta1: Any, beta2: Any, epsilon: Any) -> "GradientTransformation":
-    checks.in_range(name, "beta1", beta1, 0, 1, open_high=True)
     checks.in_range(name, "beta2", beta2, 0, 1, open_high=True)
     checks.finite_positive(name, "epsilon", epsilon)
 
-    def rule(rate, step, g, m, v):
+    def rule(rate, beta1, step, g, m, v):
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * jnp.square(g)
         # lr m̂ / (sqrt(v̂) + epsilon) with the two corrections taken together: one division an element, not three.
@@ -234,7 +234,7 @@ def _adam(name: str, learning_rate: LearningRate, beta1: Any, beta2: Any, epsilo
         factor = rate * root / _correction(beta1, step)
         return -factor * m / (jnp.sqrt(v) + epsilon * root), m, v
 
-    return _transformation(name, learning_rate, rule, "m", "v")
+    return _transformation(name, learning_rate, rule, "m", "v", beta1=beta1)
 
 
 def _correction(beta: Any, step: jax.Array) -> jax.Array:
@@ -243,16 +243,20 @@ def _correction(beta: Any, step: jax.Array) -> jax.Array:
 
 
 def _transformation(
-    name: str, learning_rate: LearningRate, rule: Callable[..., Any], *moments: str, start: Any = 0
+    name: str, learning_rate: LearningRate, rule: Callable[..., Any], *moments: str, start: Any = 0, **momenta: Momentum
 ) -> "GradientTransformation":
-    """Make a transformation of the rule of one leaf, `rule(rate, step, g, *moments) -> (update, *moments)`.
+    """Make a transformation of the rule of one leaf, `rule(rate, *momenta, step, g, *moments) -> (update, *moments)`.
 
-    All that the rule is given is in the leaf's dtype, widened to at least float32; `step` counts from 1.
+    All that the rule is given is in the leaf's dtype, widened to at least float32; `step` counts from 1. A momentum
+    that is a number stays one: 1 - 0.9 is then not the difference of two float32 numbers.
     """
     from optax import GradientTransformation
 
     if not callable(learning_rate):
         _rate(name, learning_rate, 0)
+    for what, value in momenta.items():
+        if not callable(value):
+            checks.in_range(name, what, value, 0, 1, open_high=True)
 
     def init(params):
         checks.trainable(name, params)
@@ -263,10 +267,11 @@ def _transformation(
         for like in (*state.moments.values(), *([] if params is None else [params])):
             checks.same_leaves(name, "gradients", updates, like)
         rate, step = _rate(name, learning_rate, state.step), state.step + 1
+        now = [_now(name, what, value, state.step, 1) for what, value in momenta.items()]
 
         def one_leaf(g, *old):
             dtype = wide(g).dtype
-            new = rule(jnp.asarray(rate, dtype), jnp.asarray(step, dtype), wide(g), *old)
+            new = rule(jnp.asarray(rate, dtype), *now, jnp.asarray(step, dtype), wide(g), *old)
             return tuple(value.astype(like.dtype) for value, like in zip(new, (g, *old), strict=True))
 
         leaves = jax.tree.map(one_leaf, updates, *(state.moments[key] for key in moments))
@@ -279,8 +284,13 @@ def _transformation(
 
 def _rate(name: str, learning_rate: LearningRate, step: Any) -> Any:
     """Return the rate of the update after `step` others: a number or a scalar."""
-    rate = learning_rate(step) if callable(learning_rate) else learning_rate
-    checks.in_range(name, "learning_rate", rate, 0, np.inf, open_high=True)
-    if np.shape(rate) != ():
-        raise ValueError(f"{name} expected learning_rate to be one number but got an array of shape {np.shape(rate)}")
-    return rate
+    return _now(name, "learning_rate", learning_rate, step, np.inf)
+
+
+def _now(name: str, what: str, value: Any, step: Any, limit: float) -> Any:
+    """Return the value after `step` updates, a number or a scalar in [0, limit)."""
+    value = value(step) if callable(value) else value
+    checks.in_range(name, what, value, 0, limit, open_high=True)
+    if np.shape(value) != ():
+        raise ValueError(f"{name} expected {what} to be one number but got an array of shape {np.shape(value)}")
+    return value

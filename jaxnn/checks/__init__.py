@@ -23,7 +23,18 @@ from jaxnn.checks.arrays import (
     stacked,
 )
 from jaxnn.checks.functions import as_layer, callables, metric_names, name_of
-from jaxnn.checks.numbers import finite_positive, in_range, is_concrete, non_negative_int, number, one_of, positive_int
+from jaxnn.checks.numbers import (
+    finite_positive,
+    in_range,
+    increasing,
+    is_concrete,
+    non_negative_int,
+    number,
+    one_of,
+    positive_int,
+    rates,
+    steps,
+)
 from jaxnn.checks.predictions import (
     class_targets,
     keeps_shape,
@@ -47,7 +58,7 @@ from jaxnn.checks.sequences import (
 )
 from jaxnn.checks.targets import binary_labels, class_labels, label_range, one_value_per_example
 from jaxnn.checks.trees import mask, same_leaves, trainable
-from jaxnn.checks.windows import divides, padding, per_axis, pool_padding, window_axes, window_fits
+from jaxnn.checks.windows import divides, images, padding, per_axis, pool_padding, window_axes, window_fits
 
 __all__ = [
     "array",
@@ -63,7 +74,9 @@ __all__ = [
     "given_key",
     "has_batch",
     "heads_divide",
+    "images",
     "in_range",
+    "increasing",
     "is_concrete",
     "keeps_shape",
     "label_range",
@@ -88,6 +101,7 @@ __all__ = [
     "pool_padding",
     "positive_int",
     "random_key",
+    "rates",
     "recurrent_carry",
     "recurrent_params",
     "same_batch",
@@ -102,6 +116,7 @@ __all__ = [
     "shape_of_x",
     "signs",
     "stacked",
+    "steps",
     "time_steps",
     "token_ids",
     "trainable",

@@ -1,9 +1,12 @@
 """Checks of numbers and words given to constructors."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -65,7 +68,48 @@ def finite_positive(function: str, name: str, value: Any) -> None:
     in_range(function, name, value, 0, np.inf, open_low=True, open_high=True)
 
 
+def rates(function: str, **values: Any) -> None:
+    """Refuse learning rates that are negative, infinite or NaN. Tracers pass."""
+    for name, value in values.items():
+        in_range(function, name, value, 0, np.inf, open_high=True)
+
+
 def one_of(function: str, name: str, value: Any, options: tuple[str, ...]) -> None:
     """Refuse a word that is not among the options."""
     if value not in options:
         raise ValueError(f"{function} expected {name} to be one of {', '.join(options)} but got {value!r}")
+
+
+def steps(function: str, step: Any) -> jax.Array:
+    """Return the step, or steps, as an int32 array; refuse a fraction and a negative one. Tracers pass the latter.
+
+    >>> steps("cosine_annealing", 0.5)
+    Traceback (most recent call last):
+    TypeError: cosine_annealing expected step to be an integer, or an array of them, but got 0.5
+    """
+    known = isinstance(step, int | np.integer | np.ndarray | jax.Array) and not isinstance(step, bool)
+    if not (known and jnp.issubdtype(jnp.result_type(step), jnp.integer)):
+        got = f"{step.dtype} of shape {step.shape}" if isinstance(step, np.ndarray | jax.Array) else repr(step)
+        raise TypeError(f"{function} expected step to be an integer, or an array of them, but got {got}")
+    if is_concrete(step) and np.size(step):
+        low, high = int(np.min(np.asarray(step))), int(np.max(np.asarray(step)))
+        if low < 0 or high >= 2**31:
+            raise ValueError(f"{function} expected step in 0..{2**31 - 1} but got {low if low < 0 else high}")
+    return jnp.asarray(step, jnp.int32)
+
+
+def increasing(function: str, name: str, steps: Any) -> list[int]:
+    """Return the steps as a list; refuse anything but integers of at least 1, each larger than the one before.
+
+    >>> increasing("multi_step", "milestones", [30, 30])
+    Traceback (most recent call last):
+    ValueError: multi_step expected milestones to increase but got 30 after 30
+    """
+    if isinstance(steps, str) or not isinstance(steps, Sequence | np.ndarray):
+        raise TypeError(f"{function} expected {name} to be a list of steps but got {steps!r}")
+    for i, step in enumerate(steps):
+        positive_int(function, f"{name}[{i}]", step)
+    for before, after in itertools.pairwise(steps):
+        if after <= before:
+            raise ValueError(f"{function} expected {name} to increase but got {after} after {before}")
+    return [int(step) for step in steps]

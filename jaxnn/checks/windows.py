@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.checks.arrays import array
 from jaxnn.checks.numbers import non_negative_int, one_of, positive_int
 from jaxnn.types import Array
 
@@ -57,6 +60,27 @@ def window_axes(name: str, x: Array, axes: int, channels: int | None = None) -> 
         hint = ": add the batch axis with x[None], or the channel axis with x[..., None]"
     expected = LAYOUTS[axes].format("C" if channels is None else channels)
     raise ValueError(f"{name} expected x of shape {expected} but got {x.shape}{hint}")
+
+
+def images(name: str, x: Any) -> jax.Array:
+    """Return x as a JAX array [B, H, W, C] of uint8 or floats; refuse other shapes and dtypes.
+
+    >>> images("shift(2)", np.zeros((8, 3, 32, 32), np.uint8))
+    Traceback (most recent call last):
+    ValueError: shift(2) expected x of shape [B, H, W, 3] but got (8, 3, 32, 32): this looks like NCHW, but ...
+    """
+    array(name, "x", x)
+    if x.dtype != np.uint8 and not jnp.issubdtype(x.dtype, jnp.floating):
+        hint = "convert with x.astype('uint8') if they are 0..255, or x.astype('float32')"
+        raise TypeError(f"{name} expected images of uint8 or floats but got {x.dtype} of shape {x.shape}: {hint}")
+    if x.ndim == 2:
+        expected = f"{name} expected x of shape [B, H, W, C] but got {x.shape}"
+        raise ValueError(f"{expected}: undo the flattening with x.reshape(-1, height, width, channels)")
+    window_axes(name, x, 2)
+    # No picture is 1 or 3 pixels high with as many channels as columns.
+    if x.shape[1] in (1, 3) and x.shape[2] == x.shape[3] > 3:
+        window_axes(name, x, 2, x.shape[1])
+    return jnp.asarray(x)
 
 
 def divides(function: str, groups: int, **sizes: int) -> None:
