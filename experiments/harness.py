@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,11 @@ import jax
 
 from jaxnn.files import write_whole
 from jaxnn.training import FitInterrupted, FitResult, NotFiniteError
+from jaxnn.training.resume import refuse_unfinished
 
 Config = TypeVar("Config")
+
+CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints, in its output folder
 
 
 class Stop(NamedTuple):
@@ -62,19 +66,39 @@ def _set_up_jax() -> None:
 def open_output(folder: Path, config: Any) -> Path:
     """Make the output folder and write `config.json` into it, so that a folder that cannot be written is said first.
 
-    The results of an earlier run in the same folder are removed: what lies there is always of one run.
+    The results of an earlier run in the same folder are removed: what lies there is always of one run. With
+    `config.resume` the run there goes on: ValueError lists the options in which it was another one, epochs apart.
+    Without, FileExistsError for a run that is not finished.
     """
+    values = {name: str(v) if isinstance(v, Path) else v for name, v in asdict(config).items()}
+    resumed = values.get("resume", False) and (folder / "config.json").is_file()
+    if resumed:
+        _same_options(folder, values)
+    else:
+        for series in {path.parent for path in folder.glob(f"{CHECKPOINTS}/**/step_*")}:
+            refuse_unfinished(series)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise type(error)(error.errno, f"cannot make the output folder {folder}: {error.strerror}") from error
-    write_json(
-        folder / "config.json", {name: str(v) if isinstance(v, Path) else v for name, v in asdict(config).items()}
-    )
+    write_json(folder / "config.json", values)
     for old in ("summary.json", "report.html", *(path.name for path in folder.glob("*.png"))):
         (folder / old).unlink(missing_ok=True)
-    write_whole(folder / "metrics.jsonl", b"")
+    if not resumed:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        write_whole(folder / "metrics.jsonl", b"")
     return folder
+
+
+def _same_options(folder: Path, values: Mapping[str, Any]) -> None:
+    old = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    differences = [
+        f"{name} was {old.get(name)!r} and is {values.get(name)!r}"
+        for name in {**old, **values}
+        if name not in ("resume", "quiet", "epochs", "seeds") and old.get(name) != values.get(name)
+    ]
+    if differences:
+        raise ValueError(f"the run in {folder} has other options: {'; '.join(differences)}. Only epochs may grow")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -83,9 +107,19 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def append_record(folder: Path, record: Mapping[str, float]) -> None:
-    """Add one line to `metrics.jsonl`."""
-    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+    """Add one line to `metrics.jsonl`, in place of what a killed run wrote there after its last checkpoint."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and _before(json.loads(line), record)]
+    if kept != lines:
+        write_whole(path, "".join(kept).encode())
+    with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def _before(old: Mapping[str, float], record: Mapping[str, float]) -> bool:
+    """Say whether a line is of an earlier epoch, or of another training of the run."""
+    return old.get("seed") != record.get("seed") or old["epoch"] < record["epoch"]
 
 
 def over_seeds(name: str, values: Sequence[float]) -> dict[str, Any]:

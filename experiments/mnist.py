@@ -5,6 +5,7 @@ Without MNIST and without a network it trains on scikit-learn's small digits ins
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.models import mlp
 from jaxnn.optimizers import adam
-from jaxnn.report import write_report
+from jaxnn.report import Section, first_layer_weights, write_report
 from jaxnn.training import fit, predict, run_keys
 
 MEAN_STD = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530), "digits": (0.3053, 0.3760)}
@@ -46,6 +47,8 @@ class Config:
     """As the guide does: train on every training image and look at the test set after each epoch."""
     seed: int = 0
     """The whole run is a function of it."""
+    resume: bool = False
+    """Go on with the run in the output folder where it was stopped or killed; more epochs go on too."""
     out: Path = Path("runs/mnist")
     """Folder for the report and the numbers."""
     quiet: bool = False
@@ -103,6 +106,8 @@ def main(config: Config) -> int:
             validation=data.test if config.watch_test else None,
             validation_split=0.0 if config.watch_test else VALIDATION_SHARE,
             seed=config.seed,
+            checkpoints=out / harness.CHECKPOINTS,
+            resume=config.resume,
             callback=after_epoch,
             verbose=not config.quiet,
         )
@@ -128,9 +133,13 @@ def main(config: Config) -> int:
     }
     harness.write_json(out / "summary.json", summary)
     notices = [notice for notice in (substitute, stop and stop.reason) if notice]
-    first_weights = np.asarray(params[1][1]["weight"])
+    weights = Section(
+        "First layer weights",
+        "Each picture shows what one unit of the first layer looks for.",
+        partial(first_layer_weights, np.asarray(params[1][1]["weight"]), data.train.inputs.shape[1:]),
+    )
     title = f"{data.name.replace('_', '-').upper()} with a multi-layer perceptron"
-    page = pages.image_classifier(title, notices, config, model, data, result, logits, first_weights, summary)
+    page = pages.image_classifier(title, notices, config, model, data, result, logits, [weights], summary)
     write_report(out, page)
     if stop:
         print(stop.reason, file=sys.stderr)

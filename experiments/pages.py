@@ -15,7 +15,6 @@ from jaxnn.report import (
     Section,
     confusion,
     environment,
-    first_layer_weights,
     key_values,
     learning_curves,
     mistakes,
@@ -35,13 +34,16 @@ def image_classifier(
     data: ImageData,
     result: FitResult,
     logits: np.ndarray,
-    first_weights: np.ndarray,
+    inside: Sequence[Section],
     figures: Mapping[str, Any],
 ) -> Page:
-    """Put together the report of a classifier of images: curves, confusion, mistakes, weights, model, circumstances."""
+    """Put together the report of a classifier of images: curves, confusion, mistakes, the model, circumstances.
+
+    `inside` are the sections that look into the model; they stand after the mistakes.
+    """
     labels = np.asarray(data.test.targets)
     predicted = logits.argmax(-1)
-    confidence = np.asarray(jax.nn.softmax(logits)).max(-1)
+    confidence = np.asarray(jax.nn.softmax(logits), np.float64).max(-1)
     counts = confusion_matrix(predicted, labels, len(data.class_names))
     image_shape = data.test.inputs.shape[1:]
     wrong = int((predicted != labels).sum())
@@ -75,11 +77,7 @@ def image_classifier(
                 "Test images that the model was most sure of and got wrong.",
                 partial(mistakes, data.test.inputs, labels, predicted, confidence, data.class_names),
             ),
-            Section(
-                "First layer weights",
-                "Each picture shows what one unit of the first layer looks for.",
-                partial(first_layer_weights, first_weights, image_shape),
-            ),
+            *inside,
             Section("Model", table=summary(model, image_shape, dtype=np.uint8).table()),
             *([Section("Epochs", table=records(result.history), folded=True)] if result.history else []),
             Section(

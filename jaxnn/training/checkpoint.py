@@ -1,11 +1,15 @@
 """Checkpoints: a tree written by Orbax, and beside it a manifest that says what every byte has to be."""
 
+import errno
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +44,8 @@ def save_checkpoint(folder: str | os.PathLike[str], step: int, values: Any, note
     checkpoints that were there. The two newest are kept. The manifest holds size and SHA-256 of each file, path,
     dtype and shape of each array, and the versions that wrote it; its own SHA-256 is written last.
 
-    Raises OSError when the disk is full or the folder cannot be written; older checkpoints stay.
+    Raises OSError when the disk is full or the folder cannot be written; older checkpoints stay. TypeError for notes
+    that JSON cannot say, ValueError for two arrays under one path.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -51,27 +56,32 @@ def save_checkpoint(folder: str | os.PathLike[str], step: int, values: Any, note
     """
     checks.non_negative_int("save_checkpoint", "step", step)
     folder = Path(folder).absolute()
-    path, part = folder / f"step_{step:08d}", folder / f"step_{step:08d}.part"
+    path = folder / f"step_{step:08d}"
+    part, before = path.with_suffix(".part"), path.with_suffix(".before")
+    manifest = {"step": int(step), "notes": dict(notes), "leaves": _leaves(values), "versions": _versions()}
+    json.dumps(manifest, default=_plain)  # speaks before anything is written
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob("step_*.part"):  # of a run that was killed while it saved
             shutil.rmtree(left)
         part.mkdir()
         _write_arrays(part / ARRAYS, values)
-        manifest = {"step": step, "notes": dict(notes), "leaves": _leaves(values), "versions": _versions()}
         manifest["files"] = {name: _fingerprint(part / name) for name in _files(part)}
-        content = json.dumps(manifest, indent=1).encode()
+        content = json.dumps(manifest, indent=1, default=_plain).encode()
         write_whole(part / MANIFEST, content)
         write_whole(part / DIGEST, hashlib.sha256(content).hexdigest().encode())
         _synchronise(part)
-        shutil.rmtree(path, ignore_errors=True)  # only a damaged one of the same step can be there
+        if path.exists():  # of the same step: kept until the new one is in its place
+            shutil.rmtree(before, ignore_errors=True)
+            os.replace(path, before)
         os.replace(part, path)
         _synchronise(folder, deep=False)
     except OSError as error:
         raise type(error)(error.errno, f"cannot save the checkpoint {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    for old in checkpoints(folder)[KEEP:]:
+    others = [other for other in checkpoints(folder) if other not in (path, before)]
+    for old in (before, *others[KEEP - 1 :]):
         shutil.rmtree(old, ignore_errors=True)
     return path
 
@@ -82,8 +92,9 @@ def checkpoints(folder: str | os.PathLike[str]) -> list[Path]:
     >>> checkpoints("no/such/folder")
     []
     """
-    paths = Path(folder).absolute().glob("step_" + "[0-9]" * 8)
-    return sorted(paths, reverse=True)
+    paths = Path(folder).absolute().glob("step_*")
+    complete = [path for path in paths if re.fullmatch(r"step_\d{8,}(\.before)?", path.name)]
+    return sorted(complete, key=lambda path: (int(path.stem[5:]), path.suffix == ""), reverse=True)
 
 
 def restore_checkpoint(folder: str | os.PathLike[str], like: Any) -> Checkpoint:
@@ -125,19 +136,22 @@ def read_manifest(path: Path) -> dict[str, Any]:
     (3, {'weight': ['float32', [2]]})
     """
     try:
-        content, digest = (path / MANIFEST).read_bytes(), (path / DIGEST).read_bytes()
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is damaged: {Path(error.filename).name} is missing") from error
+        return _verified(path)
+    except OSError as error:  # missing, no file or folder, a disk that cannot be read
+        name = os.path.relpath(error.filename or path, path)
+        raise CheckpointError(f"{path} is damaged: {name}: {error.strerror or error}") from error
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    content, digest = (path / MANIFEST).read_bytes(), (path / DIGEST).read_bytes()
     if hashlib.sha256(content).hexdigest().encode() != digest:
         raise CheckpointError(f"{path} is damaged: {MANIFEST} has not the SHA-256 in {DIGEST}")
     manifest = json.loads(content)
     for name, expected in manifest["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise CheckpointError(f"{path} is damaged: {name} is missing")
-        if file.stat().st_size != expected["bytes"]:
-            raise CheckpointError(f"{path} is damaged: {name} has {file.stat().st_size} bytes, not {expected['bytes']}")
-        if _fingerprint(file) != expected:
+        size = (path / name).stat().st_size
+        if size != expected["bytes"]:
+            raise CheckpointError(f"{path} is damaged: {name} has {size} bytes, not {expected['bytes']}")
+        if _fingerprint(path / name) != expected:
             raise CheckpointError(f"{path} is damaged: {name} has not the SHA-256 in {MANIFEST}")
     return manifest
 
@@ -147,11 +161,27 @@ def _write_arrays(path: Path, values: Any) -> None:
 
     # Arrays under their paths, so that no class has to be restored; Orbax takes none of size 0, which hold nothing.
     arrays = {name: jnp.asarray(leaf) for name, leaf in tree.paths(values).items() if np.size(leaf)}
+    if not arrays:  # Orbax takes no tree of nothing
+        return
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _unlogged(), ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(path, arrays)
     except ValueError as error:  # what TensorStore makes of a disk that is full
-        raise OSError(None, str(error).splitlines()[0]) from error
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        number = int(code[1]) if code else errno.EIO
+        raise OSError(number, os.strerror(number) if code else str(error).splitlines()[0]) from error
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep Orbax from logging what is raised as well: a thousand lines for a disk that is full."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _read_arrays(path: Path, like: Any) -> Any:
@@ -162,6 +192,8 @@ def _read_arrays(path: Path, like: Any) -> Any:
         for name, leaf in tree.paths(like).items()
         if np.size(leaf)
     }
+    if not wanted:
+        return like
     with ocp.StandardCheckpointer() as checkpointer:
         arrays = checkpointer.restore(path, wanted)
     leaves = [arrays.get(name, leaf) for name, leaf in tree.paths(like).items()]
@@ -174,7 +206,13 @@ def _sharding(leaf: Any) -> jax.sharding.Sharding:
 
 
 def _leaves(values: Any) -> dict[str, list]:
-    return {name: [str(jnp.asarray(leaf).dtype), list(np.shape(leaf))] for name, leaf in tree.paths(values).items()}
+    """Return dtype and shape of every array by its path, which has to be its own: {"a.b": ..., "a": {"b": ...}}."""
+    named = tree.paths(values)
+    if len(named) != len(jax.tree.leaves(values)):
+        paths = [tree.path_string(path) for path, _ in jax.tree.leaves_with_path(values)]
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise ValueError(f"a checkpoint holds arrays by their paths, but {twice} is the path of two: rename one")
+    return {name: [str(jnp.asarray(leaf).dtype), list(np.shape(leaf))] for name, leaf in named.items()}
 
 
 def _same_leaves(path: Path, found: Mapping[str, list], expected: Mapping[str, list]) -> None:
@@ -196,6 +234,13 @@ def _files(folder: Path) -> list[str]:
 def _fingerprint(file: Path) -> dict[str, Any]:
     with open(file, "rb") as stream:
         return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _plain(value: Any) -> Any:
+    """Turn numbers of NumPy and JAX into Python's, for JSON."""
+    if np.ndim(value) == 0 and hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"notes of a checkpoint are numbers, words, lists and dicts but got {type(value).__name__}")
 
 
 def _versions() -> dict[str, str]:

@@ -2,13 +2,21 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxnn import tree
 from jaxnn.data import Dataset
-from jaxnn.training.checkpoint import Checkpoint, checkpoints, read_manifest, restore_checkpoint, save_checkpoint
+from jaxnn.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    checkpoints,
+    read_manifest,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from jaxnn.training.early_stopping import Best
 from jaxnn.training.epoch import Progress
 from jaxnn.training.state import TrainState
@@ -66,31 +74,62 @@ def open_run(folder: Folder, start: Reached, settings: Mapping[str, Any], *, res
     """Return where the run in a folder begins, and what is to be said about that.
 
     Raises FileExistsError where an unfinished run would be lost, ValueError that lists each setting in which the run
-    in the folder was another one (more epochs are none), and the errors of `restore_checkpoint`.
+    in the folder was another one (more epochs are none), OSError for a folder that cannot be written, and the errors
+    of `restore_checkpoint`.
 
     >>> start = Reached(TrainState((), (), (), 0), Progress({}, 0), None, [])
-    >>> open_run("no/such/folder", start, {}, resume=True)[1]
-    'nothing to resume in no/such/folder: starting anew'
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     open_run(folder, start, {}, resume=True)[1].replace(folder, "runs")
+    'nothing to resume in runs: starting anew'
     """
     paths = checkpoints(folder)
-    if not resume:
-        if paths and not read_manifest(paths[0])["notes"]["ended"]:
-            raise FileExistsError(
-                f"{folder} holds a run that is not finished ({paths[0].name}): go on with resume=True (--resume), or "
-                "start anew in another folder or after deleting this one"
-            )
-        for path in paths:
+    if not resume or not paths:
+        refuse_unfinished(folder)
+        _check_writable(folder)
+        for path in reversed(paths):  # the one that says that it is finished goes last
             shutil.rmtree(path)
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        return start, ""
-    if not paths:
-        return start, f"nothing to resume in {folder}: starting anew"
+        return start, f"nothing to resume in {folder}: starting anew" if resume else ""
     checkpoint = restore_checkpoint(folder, _arrays(start))
     _same_settings(checkpoint, settings)
+    for damaged in paths[: paths.index(checkpoint.path)]:
+        shutil.rmtree(damaged, ignore_errors=True)
     reached = _reached(checkpoint, start.best is not None)
     if reached.ended == "epochs" and settings["epochs"] > checkpoint.notes["settings"]["epochs"]:
         reached = reached._replace(ended="")
+    if not reached.ended:
+        _check_writable(folder)
     return reached, f"{'already finished' if reached.ended else 'going on'} at step {checkpoint.step} of {folder}"
+
+
+def refuse_unfinished(folder: Folder) -> None:
+    """Raise FileExistsError where starting anew in a folder would lose an unfinished run.
+
+    >>> refuse_unfinished("no/such/folder")
+    """
+    for path in checkpoints(folder)[:1]:
+        if not _is_finished(path):
+            raise FileExistsError(
+                f"{folder} holds a run that is not finished ({path.name}): go on with resume=True (--resume), or "
+                "start anew in another folder or after deleting this one"
+            )
+
+
+def _is_finished(path: Path) -> bool:
+    """Say whether a run came to its end; of a damaged checkpoint nobody knows."""
+    try:
+        return bool(read_manifest(path)["notes"]["ended"])
+    except CheckpointError:
+        return False
+
+
+def _check_writable(folder: Folder) -> None:
+    """Find out before the first step what would make the first checkpoint fail."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(error.errno, f"checkpoints cannot be saved in {folder}: {error.strerror}") from error
 
 
 def _reached(checkpoint: Checkpoint, watched: bool) -> Reached:
