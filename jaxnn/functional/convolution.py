@@ -110,7 +110,8 @@ def _convolve_jvp(geometry, primals, tangents):
         dy.append(jax.lax.platform_dependent(dx, kernel, cpu=fast, default=partial(_lax, geometry=geometry)))
     if not isinstance(dkernel, SymbolicZero):
         # Beyond 64 places an axis the patches would be too many to compile and to hold.
-        fast = partial(_by_products if max(kernel.shape[:-2]) <= 64 else _lax, geometry=geometry)
+        products = _by_products if geometry.groups == 1 else _by_products_of_groups
+        fast = partial(products if max(kernel.shape[:-2]) <= 64 else _lax, geometry=geometry)
         tangent = partial(jax.lax.platform_dependent, cpu=fast, default=partial(_lax, geometry=geometry))
         # The patches are as many times larger than x as the kernel has places: taken anew in the backward pass.
         dy.append(jax.checkpoint(tangent, prevent_cse=False)(x, dkernel))
@@ -130,15 +131,31 @@ def _lax(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
 
 
 def _by_products(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    """Convolve as one matrix product of the patches, [B, H', W', KH KW in] @ [KH KW in, out]; `groups` products."""
+    """Convolve as the transpose of the weight gradient, which is one matrix product of the patches with dL/dy.
+
+    dL/dkernel [KH KW in, out] = patches [KH KW in, B H' W'] @ dL/dy [B H' W', out].
+    """
+    # Channels first: both operands lie as a product reads them, and what is copied are rows rather than pixels.
+    patches = jnp.pad(jnp.moveaxis(x, -1, 0), ((0, 0), (0, 0), *geometry.ends))
+    for i in reversed(range(len(geometry.ends))):
+        along = (kernel.shape[i], geometry.stride[i], geometry.dilation[i])
+        patches = jnp.concatenate(shifted(patches, i + 2, *along))  # [KH KW in, B, H', W']
+
+    def weight_gradient(g):
+        return (patches.reshape(len(patches), -1) @ g.reshape(-1, kernel.shape[-1])).reshape(kernel.shape)
+
+    y = jax.ShapeDtypeStruct((*patches.shape[1:], kernel.shape[-1]), x.dtype)
+    return jax.linear_transpose(weight_gradient, y)(kernel)[0]
+
+
+def _by_products_of_groups(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
+    """Convolve as one product a group, patches [B, H', W', G, KH KW in / G] with kernel [KH KW in / G, G, out / G]."""
     *window, in_per_group, out = kernel.shape
     patches = jnp.pad(x, ((0, 0), *geometry.ends, (0, 0)))
     patches = patches.reshape(*patches.shape[:-1], geometry.groups, in_per_group)
     for i in reversed(range(len(window))):
         along = (window[i], geometry.stride[i], geometry.dilation[i])
-        patches = jnp.concatenate(shifted(patches, i + 1, *along), -1)  # [B, H', W', G, KH KW in / G]
-    if geometry.groups == 1:
-        return patches[..., 0, :] @ kernel.reshape(-1, out)
+        patches = jnp.concatenate(shifted(patches, i + 1, *along), -1)
     y = jnp.einsum("...gi,igo->...go", patches, kernel.reshape(patches.shape[-1], geometry.groups, -1))
     return y.reshape(*y.shape[:-2], out)
 
