@@ -70,7 +70,7 @@ def open_output(folder: Path, config: Any) -> Path:
     `config.resume` the run there goes on: ValueError lists the options in which it was another one, epochs apart.
     Without, FileExistsError for a run that is not finished.
     """
-    values = {name: str(v) if isinstance(v, Path) else v for name, v in asdict(config).items()}
+    values = json.loads(json.dumps(asdict(config), default=str))  # as it will be read again
     resumed = values.get("resume", False) and (folder / "config.json").is_file()
     if resumed:
         _same_options(folder, values)
@@ -106,7 +106,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def append_record(folder: Path, record: Mapping[str, float]) -> None:
+def append_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Add one line to `metrics.jsonl`, in place of what a killed run wrote there after its last checkpoint."""
     path = folder / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -117,9 +117,10 @@ def append_record(folder: Path, record: Mapping[str, float]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
-def _before(old: Mapping[str, float], record: Mapping[str, float]) -> bool:
+def _before(old: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
     """Say whether a line is of an earlier epoch, or of another training of the run."""
-    return old.get("seed") != record.get("seed") or old["epoch"] < record["epoch"]
+    training = ("seed", "task", "model", "length")
+    return any(old.get(name) != record.get(name) for name in training) or old["epoch"] < record["epoch"]
 
 
 def over_seeds(name: str, values: Sequence[float]) -> dict[str, Any]:
