@@ -9,10 +9,10 @@ ARGS ?=
 CHECKER = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 # Two to four processes share the tests; those marked xdist_group("heavy") run in one of them, never side by side.
 WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadgroup
-TESTS = not slow
+TESTS = not slow and not soak
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run bench test test-all lint format clean
+.PHONY: help setup run bench test test-all soak lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,12 +27,15 @@ bench: $(VENV)/.benchmarks ## compare NumPy with eager and compiled JAX; options
 
 test: $(VENV)/.test ## run the tests but the slowest; on another Python: make test PYTHON=python3.13
 	@# A process of its own for bad input: the checker of types and shapes would speak before our own errors do.
-	$(BIN)/python -m pytest $(WORKERS) tests/bad_input
+	$(BIN)/python -m pytest $(WORKERS) -m "$(TESTS)" tests/bad_input
 	$(BIN)/python -m pytest $(WORKERS) -m "$(TESTS)" --jaxtyping-packages="jaxnn,$(CHECKER)" \
 		jaxnn tests --ignore=tests/bad_input
 
 test-all: ## run the slowest tests as well
-	@$(MAKE) --no-print-directory test TESTS=
+	@$(MAKE) --no-print-directory test TESTS="not soak"
+
+soak: $(VENV)/.test ## kill and damage runs and checkpoints many times; minutes
+	$(BIN)/python -m pytest $(WORKERS) -m soak tests
 
 lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff format --check .

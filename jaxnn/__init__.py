@@ -6,7 +6,7 @@ numpy; what is heavy loads where it is used. Reports are in `jaxnn.report`, math
 `jaxnn.functional`, `activations`, `losses` and `backprop`.
 """
 
-from jaxnn import activations, backprop, losses, optimizers, tree
+from jaxnn import activations, augmentation, backprop, losses, optimizers, schedules, tree
 from jaxnn.data import Dataset, ImageData, from_arrays, from_npz, from_tfds, load, split
 from jaxnn.initializers import kaiming
 from jaxnn.layers import (
@@ -48,6 +48,7 @@ from jaxnn.training import (
     FitResult,
     NotFiniteError,
     TrainState,
+    early_stopping,
     evaluate,
     fit,
     init_train_state,
@@ -71,6 +72,7 @@ __all__ = [
     "activations",
     "adam",
     "adamw",
+    "augmentation",
     "backprop",
     "batch_norm",
     "categorical_cross_entropy",
@@ -79,6 +81,7 @@ __all__ = [
     "confusion_matrix",
     "conv2d",
     "dropout",
+    "early_stopping",
     "embedding",
     "evaluate",
     "fit",
@@ -108,6 +111,7 @@ __all__ = [
     "residual",
     "rnn_classifier",
     "run_keys",
+    "schedules",
     "sequential",
     "sgd",
     "sigmoid_binary_cross_entropy",

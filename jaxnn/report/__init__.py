@@ -6,6 +6,7 @@ Matplotlib and Jinja2 (`pip install jaxnn[report]`) load when a figure is drawn 
 from jaxnn.report.classes import confusion, per_class
 from jaxnn.report.curves import learning_curves
 from jaxnn.report.environment import environment
+from jaxnn.report.landscape import loss_landscape
 from jaxnn.report.page import Page, Section, render_page, write_page, write_report
 from jaxnn.report.pictures import first_layer_weights, mistakes
 from jaxnn.report.summary import Summary, SummaryRow, summary
@@ -23,6 +24,7 @@ __all__ = [
     "first_layer_weights",
     "key_values",
     "learning_curves",
+    "loss_landscape",
     "mistakes",
     "per_class",
     "records",

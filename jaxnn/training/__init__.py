@@ -5,7 +5,18 @@ from jaxnn.training.early_stopping import early_stopping
 from jaxnn.training.epoch import epoch_order, epoch_program, no_progress
 from jaxnn.training.evaluation import evaluate, predict
 from jaxnn.training.fit import fit
-from jaxnn.training.loop import FitInterrupted, FitResult, NotFiniteError
+from jaxnn.training.landscape import Landscape, filter_normalized, landscape, random_directions
+from jaxnn.training.loop import FitInterrupted, FitResult, NotFiniteError, NotSavedError
+from jaxnn.training.per_example import (
+    Influence,
+    NoiseScale,
+    gradient_noise_scale,
+    gradient_norms,
+    influence,
+    per_example_gradients,
+    self_influence,
+)
+from jaxnn.training.sharpness import Sharpness, hessian_vector_product, sharpness
 from jaxnn.training.state import RunKeys, TrainState, init_train_state, run_keys
 from jaxnn.training.step import train_step
 
@@ -13,20 +24,35 @@ __all__ = [
     "CheckpointError",
     "FitInterrupted",
     "FitResult",
+    "Influence",
+    "Landscape",
+    "NoiseScale",
     "NotFiniteError",
+    "NotSavedError",
     "RunKeys",
+    "Sharpness",
     "TrainState",
     "checkpoints",
     "early_stopping",
     "epoch_order",
     "epoch_program",
     "evaluate",
+    "filter_normalized",
     "fit",
+    "gradient_noise_scale",
+    "gradient_norms",
+    "hessian_vector_product",
+    "influence",
     "init_train_state",
+    "landscape",
     "no_progress",
+    "per_example_gradients",
     "predict",
+    "random_directions",
     "restore_checkpoint",
     "run_keys",
     "save_checkpoint",
+    "self_influence",
+    "sharpness",
     "train_step",
 ]

@@ -1,5 +1,6 @@
 """Training from data to a trained model: check, split, compile, run."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -59,7 +60,8 @@ def fit(
       Layers that look at the batch (batch norm) see the parts.
     - `early_stopping=early_stopping(patience=7)` ends the training and takes the best epoch's parameters.
     - `checkpoints` is a folder to save into every ten seconds and at the end, Ctrl-C included; with `resume` a run that
-      was ended or killed goes on from there, to the same bits as if it had not been. More epochs are no other run.
+      was ended or killed goes on from there, to the same bits as if it had not been. Give the same arguments again:
+      model, data, seed and sizes are compared, the optimizer's options cannot be. More epochs are no other run.
     - `callback(record, train_state)` is called after each epoch; returning True ends the training.
 
     A record holds epoch, step, loss and metrics (means over the epoch, in training mode), gradient_norm, learning_rate
@@ -69,7 +71,7 @@ def fit(
     Raises ValueError or TypeError before the first step for data, labels or options that cannot be trained on, and
     for a run in `checkpoints` that is another one; FileExistsError for an unfinished run there without `resume`;
     `NotFiniteError` when a loss or gradient is not finite (the step is dropped); `FitInterrupted` within about half a
-    second of Ctrl-C or SIGTERM. Both of the latter carry the result so far.
+    second of Ctrl-C or SIGTERM; `NotSavedError` when a checkpoint cannot be saved. These three carry the result so far.
 
     >>> import optax
     >>> from jaxnn.data import from_arrays
@@ -84,6 +86,10 @@ def fit(
     checks.positive_int("fit", "batch_size", batch_size)
     checks.positive_int("fit", "accumulate", accumulate)
     checks.in_range("fit", "validation_split", validation_split, 0, 1, open_high=True)
+    if checkpoints is not None and not isinstance(checkpoints, str | os.PathLike):
+        raise TypeError(f"fit expected checkpoints to be the path of a folder but got {checkpoints!r}")
+    if resume and checkpoints is None:
+        raise ValueError("fit got resume=True without checkpoints: give the folder of the run to go on with")
     model = checks.as_layer("fit", model)
     check_optimizer("fit", optimizer)
     given = {"init": init, "callback": callback, "augment": augment}

@@ -59,6 +59,14 @@ class NotFiniteError(FloatingPointError):
         self.result = result
 
 
+class NotSavedError(OSError):
+    """Raised by `fit` when a checkpoint cannot be saved; `result` holds all that was trained."""
+
+    def __init__(self, error: OSError, result: FitResult):
+        super().__init__(error.errno, error.strerror or str(error))
+        self.result = result
+
+
 class Programs(NamedTuple):
     """The compiled programs of a run, with the data they work on (on the device)."""
 
@@ -138,16 +146,22 @@ def train(
     received: list[int],
     display: Display,
 ) -> FitResult:
-    """Run the epochs that are left; raise `FitInterrupted` or `NotFiniteError` with what was reached."""
+    """Run the epochs that are left; raise `FitInterrupted`, `NotFiniteError` or `NotSavedError` with what was reached."""
     saved_at = time.perf_counter()
 
     def result() -> FitResult:
         return finished(reached, programs.compile_seconds, None)
 
-    def obey_signals() -> None:
-        if received:
+    def save_now() -> None:
+        try:
             if save is not None:
                 save(reached)
+        except OSError as error:
+            raise NotSavedError(error, result()) from error
+
+    def obey_signals() -> None:
+        if received:
+            save_now()
             raise FitInterrupted(result(), received[0])
 
     obey_signals()
@@ -174,12 +188,12 @@ def train(
         if reached.ended:
             break
         obey_signals()
-        if save is not None and time.perf_counter() - saved_at >= SAVE_SECONDS:
-            save(reached)
+        if time.perf_counter() - saved_at >= SAVE_SECONDS:
+            save_now()
             saved_at = time.perf_counter()
     obey_signals()
-    if save is not None:
-        save(reached._replace(ended=reached.ended or "epochs"))
+    reached = reached._replace(ended=reached.ended or "epochs")
+    save_now()
     return finished(reached, programs.compile_seconds, early_stopping)
 
 
