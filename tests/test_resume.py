@@ -16,7 +16,7 @@ from jaxnn.data import Dataset
 from jaxnn.layers import batch_norm, linear, sequential
 from jaxnn.losses import mean_squared_error, softmax_cross_entropy
 from jaxnn.models import mlp
-from jaxnn.training import FitInterrupted, early_stopping, fit, loop
+from jaxnn.training import FitInterrupted, NotSavedError, early_stopping, fit, loop
 from jaxnn.training.checkpoint import checkpoints
 
 MODULE = importlib.import_module("jaxnn.training.fit")  # the name in the package is the function
@@ -263,3 +263,14 @@ def test_a_regression_without_state_or_metrics_goes_on_too(tmp_path):
     bare |= {"augment": None, "early_stopping": None}
     train(tmp_path, epochs=2, **bare)
     assert_same(train(tmp_path, epochs=4, resume=True, **bare), train(epochs=4, **bare))
+
+
+def test_a_save_that_fails_loses_nothing_that_was_trained(tmp_path, monkeypatch, uninterrupted):
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MODULE, "save_reached", full_disk)
+    with pytest.raises(NotSavedError, match="No space left") as caught:
+        train(tmp_path)
+    assert timeless(caught.value.result.history) == timeless(uninterrupted.history)
+    assert tree.sha256(caught.value.result.train_state.opt_state) == tree.sha256(uninterrupted.train_state.opt_state)

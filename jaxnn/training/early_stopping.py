@@ -39,8 +39,8 @@ def early_stopping(
     """Make the rule for `fit(early_stopping=...)`: end after `patience` epochs in which `metric` became no better.
 
     A value is better when it is not above the best one minus `min_delta` (with `maximize`, not below plus), as in the
-    guide's class, so a tie counts as better. NaN never does. At the end, of the
-    patience or of the epochs, the parameters of the best epoch are the result; the guide keeps the last ones: `restore_best=False`.
+    guide's class, so a tie counts as better. NaN never does. At the end, of the patience or of the epochs, the
+    parameters of the best epoch are the result; the guide keeps the last ones: `restore_best=False`.
 
     Raises ValueError for a patience below 1 and a negative `min_delta`. Prechelt, 1998, Early Stopping - But When?
 

@@ -146,7 +146,7 @@ def train(
     received: list[int],
     display: Display,
 ) -> FitResult:
-    """Run the epochs that are left; raise `FitInterrupted`, `NotFiniteError` or `NotSavedError` with what was reached."""
+    """Run the epochs that are left; what was reached is in each of the three errors that can end it before."""
     saved_at = time.perf_counter()
 
     def result() -> FitResult:
