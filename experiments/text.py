@@ -26,7 +26,7 @@ from jaxnn.training import FitResult, TrainState, early_stopping, fit, predict, 
 
 RATE = {"rnn": 1e-3, "lstm": 2e-3, "gru": 2e-3, "transformer": 1e-3}
 
-NEVER = 10**9  # epochs of patience: the best epoch is kept, and none is left out
+BEST = early_stopping("validation_accuracy", maximize=True, patience=10**9)  # no epoch is left out
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Config:
     """Texts a step."""
     learning_rate: float | None = None
     """Adam's, falling to zero in half a wave of the cosine (default: 2e-3; rnn and transformer 1e-3)."""
+    all_texts: bool = False
+    """Train on the validation texts too, to the last epoch: for options that were chosen before."""
     seeds: int = 1
     """Networks trained, from seed, seed + 1, ... on the same texts; the report shows the first."""
     seed: int = 0
@@ -60,7 +62,7 @@ class Config:
 
 
 class Trained(NamedTuple):
-    """A trained network: its best state by validation accuracy, what it answers on the test set, and why it stopped."""
+    """A trained network: its best or last state, what it answers on the test set, and why it stopped."""
 
     result: FitResult
     best: TrainState
@@ -87,7 +89,7 @@ def check(config: Config) -> None:
 
 
 def train(config: Config, model: Any, tokens: Tokens, seed: int, out: Path) -> Trained:
-    """Train from one seed, keep the epoch with the best validation accuracy, and answer the test set once."""
+    """Train from one seed, keep the best epoch if there are texts to tell it, and answer the test set once."""
     epochs = epochs_of(config)
     steps = epochs * -(-tokens.train.size // config.batch_size)
     rate = RATE[config.model] if config.learning_rate is None else config.learning_rate
@@ -100,7 +102,7 @@ def train(config: Config, model: Any, tokens: Tokens, seed: int, out: Path) -> T
             epochs=epochs,
             batch_size=config.batch_size,
             validation=tokens.validation,
-            early_stopping=early_stopping("validation_accuracy", maximize=True, patience=NEVER),
+            early_stopping=tokens.validation and BEST,
             checkpoints=out / harness.CHECKPOINTS / f"seed_{seed}",
             resume=config.resume,
             seed=seed,
@@ -108,9 +110,8 @@ def train(config: Config, model: Any, tokens: Tokens, seed: int, out: Path) -> T
             verbose=not config.quiet,
         )
     )
-    accuracies = [record["validation_accuracy"] for record in result.history]
-    state = result.train_state
-    reached = accuracies[result.best_epoch - 1] if result.best_epoch else None
+    state, best = result.train_state, result.best_epoch
+    reached = result.history[best - 1]["validation_accuracy"] if best else None
     return Trained(result, state, reached, predict(model, state.params, (), tokens.test.inputs), stop)
 
 
@@ -133,6 +134,7 @@ def summarise(
         "most_frequent_class_test_accuracy": right(frequent, labels),
         "dataset": config.dataset,
         "data_source": parts.source,
+        "all_texts": config.all_texts,
         "model": config.model,
         "status": stop.reason if stop else "finished",
         "epochs": len(history),
@@ -154,17 +156,13 @@ def right(answers: np.ndarray, labels: np.ndarray) -> float:
 def main(config: Config) -> int:
     check(config)
     parts = load_parts(config.dataset, config.file, config.data_dir, config.seed)
-    tokens = as_tokens(parts)
-    length, classes = tokens.train.inputs.shape[1], len(parts.train.class_names)
+    tokens = as_tokens(parts, all_texts=config.all_texts)
+    length, classes, labels = tokens.train.inputs.shape[1], len(parts.train.class_names), parts.test.labels
     out = harness.open_output(config.out, config)
     say = partial(harness.say, config.quiet)
-    sizes = {name: len(getattr(parts, name).texts) for name in ("train", "validation", "test")}
-    say(
-        f"{config.dataset}: {sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test "
-        f"texts from {parts.source}"
-    )
-    bag = bag_of_words(*parts[:3])
-    labels = parts.test.labels
+    sizes = ", ".join(f"{len(part.texts):,}" for part in parts[:3])
+    say(f"{config.dataset}: {sizes} texts for training, validation and test from {parts.source}")
+    bag = bag_of_words(*parts[:3], all_texts=config.all_texts)
     say(f"bag of words: test accuracy {right(bag.answers, labels):.2%} ({bag.choice})")
 
     model = network(config.model, len(tokens.vocabulary), classes, length)

@@ -191,6 +191,7 @@ def page(
     bag_words = [[bag.words[i] for i in np.argsort(-row, kind="stable")[:8]] for row in bag.weights]
     sizes = [len(part.texts) for part in parts[:3]]
     best = figures["best_epoch"]
+    kept = f"after epoch {best} had the best validation accuracy and" if best else "after the last epoch"
     return Page(
         f"{config.dataset.upper() if config.dataset != 'tsv' else config.file.name}: texts by {_ARTICLE[config.model]}",
         f"{model.name}, {figures['epochs']} epochs, seed {config.seed}",
@@ -206,6 +207,7 @@ def page(
                 "What the network adds",
                 "The bag of words is a logistic regression on how often each word occurs, blind to their order; its "
                 "regularisation and counts or tf-idf were chosen on the validation texts."
+                + (" Then both were trained on the texts for training and validation." if config.all_texts else "")
                 + (
                     f" The network's are means of {seeds} seeds, deviation {100 * spread:.2f} points." if spread else ""
                 ),
@@ -217,8 +219,7 @@ def page(
                 [
                     Section(
                         "Learning curves",
-                        "Training values are means over the epoch with dropout on. "
-                        f"The network after epoch {best} had the best validation accuracy and was kept.",
+                        f"Training values are means over the epoch with dropout on. The network {kept} was kept.",
                         partial(learning_curves, history),
                     )
                 ]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.text_networks import network
+from experiments.text_parts import joined
 from jaxnn.data.text import PAD, UNKNOWN, Texts, tokenise
 from jaxnn.training import predict
 from jaxnn.types import Layer, Params
@@ -25,10 +26,11 @@ class BagOfWords(NamedTuple):
     weights: np.ndarray  # [classes, words]
 
 
-def bag_of_words(train: Texts, validation: Texts, test: Texts) -> BagOfWords:
+def bag_of_words(train: Texts, validation: Texts, test: Texts, *, all_texts: bool = False) -> BagOfWords:
     """Fit scikit-learn's logistic regression on counts and on tf-idf, each with several C, and keep the best.
 
-    The words are those of `tokenise` in the training texts. Equal accuracies go to the smaller C.
+    The words are those of `tokenise` in the training texts. Equal accuracies go to the smaller C. With `all_texts` the
+    one chosen is fitted once more, on the texts for training and validation.
     """
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -47,6 +49,10 @@ def bag_of_words(train: Texts, validation: Texts, test: Texts) -> BagOfWords:
                 best = accuracy, f"{name}, C = {strength:g}", vectorizer, model
     assert best is not None
     accuracy, choice, vectorizer, model = best
+    if all_texts:
+        train = joined(train, validation)
+        with threadpool_limits(1):
+            model = model.fit(vectorizer.fit_transform(train.texts), train.labels)
     weights = np.zeros((len(train.class_names), len(vectorizer.vocabulary_)))
     weights[model.classes_ if len(model.classes_) > 2 else model.classes_[1:]] = model.coef_
     if len(model.classes_) == 2:

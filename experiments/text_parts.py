@@ -24,11 +24,11 @@ class Parts(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """The same as arrays of tokens, with the vocabulary of the training texts."""
+    """The same as arrays of tokens, with the vocabulary of the training texts; none for validation if all train."""
 
     vocabulary: tuple[str, ...]
     train: Dataset
-    validation: Dataset
+    validation: Dataset | None
     test: Dataset
 
 
@@ -61,9 +61,17 @@ def load_parts(dataset: str, file: Path | None, data_dir: Path | None, seed: int
     return Parts(train, validation, test, source + how)
 
 
-def as_tokens(parts: Parts) -> Tokens:
+def joined(train: Texts, validation: Texts) -> Texts:
+    """Put the texts for training and for validation together."""
+    labels = np.concatenate([train.labels, validation.labels])
+    return Texts(train.texts + validation.texts, labels, train.class_names)
+
+
+def as_tokens(parts: Parts, *, all_texts: bool = False) -> Tokens:
     """Make arrays of tokens as long as 99 in 100 training texts; longer ones lose their end."""
-    words = vocabulary(parts.train.texts, min_count=MIN_COUNT)
-    lengths = [len(row) for row in encode(parts.train.texts, words)]
+    train = joined(parts.train, parts.validation) if all_texts else parts.train
+    words = vocabulary(train.texts, min_count=MIN_COUNT)
+    lengths = [len(row) for row in encode(train.texts, words)]
     length = min(max(int(np.quantile(lengths, 0.99)), 1), LONGEST)
-    return Tokens(words, *(text_dataset(part, words, length) for part in parts[:3]))
+    known, unseen, test = (text_dataset(part, words, length) for part in (train, parts.validation, parts.test))
+    return Tokens(words, known, None if all_texts else unseen, test)

@@ -11,7 +11,7 @@ import pytest
 from experiments import text, text_figures, text_networks
 from experiments.text_measures import bag_of_words, changed_answers, contributions, telling_words
 from experiments.text_networks import network
-from experiments.text_parts import as_tokens, load_parts
+from experiments.text_parts import Parts, as_tokens, load_parts
 from jaxnn.data.text import Texts
 from jaxnn.training import FitInterrupted
 from jaxnn.types import Layer
@@ -86,6 +86,30 @@ def test_the_parts_of_a_file_are_disjoint_and_a_function_of_the_seed(file):
     assert sorted(together) == sorted(line.split("\t")[1] for line in file.read_text().splitlines())
     counts = Counter(word for line in first.train.texts for word in line.split())
     assert set(as_tokens(first).vocabulary[2:]) == {word for word, count in counts.items() if count > 1}
+
+
+def test_with_all_texts_network_and_bag_learn_words_that_only_the_validation_texts_have(tmp_path):
+    classes = ("first", "second")
+    known = Texts(("a b", "c d") * 6, np.array([0, 1] * 6, np.int32), classes)
+    other = Texts(("e", "f") * 3, np.array([0, 1] * 3, np.int32), classes)
+    parts = Parts(known, other, other, "here")
+    tokens = as_tokens(parts, all_texts=True)
+    assert tokens.validation is None
+    assert tokens.train.size == 18
+    assert set(tokens.vocabulary[2:]) == set("abcdef")
+    assert set(as_tokens(parts).vocabulary[2:]) == set("abcd")
+
+    model = network("rnn", len(tokens.vocabulary), 2, 2)
+    (tmp_path / "metrics.jsonl").touch()
+    config = text.Config(model="rnn", all_texts=True, epochs=2, batch_size=9, learning_rate=0.01, quiet=True)
+    trained = text.train(config, model, tokens, 0, tmp_path)
+    assert trained.best.step == 2 * 18 / 9  # the last epoch, none chosen
+    assert trained.validation_accuracy is None
+    assert trained.logits.shape == (6, 2)
+
+    bag, without = bag_of_words(*parts[:3], all_texts=True), bag_of_words(*parts[:3])
+    assert (bag.answers == other.labels).all()
+    assert not (without.answers == other.labels).all()
 
 
 @pytest.mark.parametrize("kind", ["lstm", "transformer"])
