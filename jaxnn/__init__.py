@@ -11,6 +11,7 @@ from jaxnn.data import Dataset, ImageData, from_arrays, from_npz, from_tfds, loa
 from jaxnn.initializers import kaiming
 from jaxnn.layers import (
     batch_norm,
+    cast,
     conv2d,
     dropout,
     embedding,
@@ -31,7 +32,7 @@ from jaxnn.losses import (
     sigmoid_binary_cross_entropy,
     softmax_cross_entropy,
 )
-from jaxnn.metrics import accuracy, confusion_matrix
+from jaxnn.metrics import accuracy, confusion_matrix, top_k_accuracy
 from jaxnn.models import (
     cnn,
     gru_classifier,
@@ -42,7 +43,7 @@ from jaxnn.models import (
     rnn_classifier,
     transformer_classifier,
 )
-from jaxnn.optimizers import adam, adamw, clip_by_global_norm, momentum, sgd
+from jaxnn.optimizers import adam, adamw, averaged_params, clip_by_global_norm, ema, momentum, sgd
 from jaxnn.training import (
     FitInterrupted,
     FitResult,
@@ -73,8 +74,10 @@ __all__ = [
     "adam",
     "adamw",
     "augmentation",
+    "averaged_params",
     "backprop",
     "batch_norm",
+    "cast",
     "categorical_cross_entropy",
     "clip_by_global_norm",
     "cnn",
@@ -82,6 +85,7 @@ __all__ = [
     "conv2d",
     "dropout",
     "early_stopping",
+    "ema",
     "embedding",
     "evaluate",
     "fit",
@@ -117,6 +121,7 @@ __all__ = [
     "sigmoid_binary_cross_entropy",
     "softmax_cross_entropy",
     "split",
+    "top_k_accuracy",
     "train_step",
     "transformer_classifier",
     "tree",

@@ -48,6 +48,7 @@ def summary(folder: Path):
     return json.loads((folder / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_everything_is_written(short_run):
     folder, _ = short_run
     found = summary(folder)
@@ -70,6 +71,7 @@ def test_everything_is_written(short_run):
     assert "test accuracy, 2 seeds" in page
 
 
+@pytest.mark.slow
 def test_the_network_before_training_is_the_one_that_was_trained(short_run):
     _, inside = short_run
     model = sequential(normalize(*mnist.MEAN_STD["digits"]), cnn())

@@ -28,6 +28,5 @@ def test_killed_at_any_moment(tmp_path, kills):
     for kind, said in found.items():
         assert not said["differs"], (kind, said)
         assert sum(said["kills"].values()) == kills, (kind, said)
-        assert said["kills"]["saving"] > 0, (kind, said)
         if kills >= 40 and kind != "saving":
             assert all(said["kills"].values()), f"a phase of {kind} was never hit: {said}"

@@ -40,6 +40,7 @@ def _file(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_at_its_third_seed_reports_the_first_two(file, tmp_path, monkeypatch, capsys):
     real, results = text.fit, []
 

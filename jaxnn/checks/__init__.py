@@ -36,7 +36,9 @@ from jaxnn.checks.numbers import (
     steps,
 )
 from jaxnn.checks.predictions import (
+    calibration,
     class_targets,
+    distributions,
     keeps_shape,
     log_probabilities,
     same_predictions,
@@ -65,9 +67,11 @@ __all__ = [
     "as_layer",
     "attention_mask",
     "binary_labels",
+    "calibration",
     "callables",
     "class_labels",
     "class_targets",
+    "distributions",
     "divides",
     "finite_positive",
     "float_input",

@@ -94,6 +94,35 @@ def unit_interval(function: str, what: str, values: Array, hint: str = "") -> No
     _refuse(function, what, values, lambda x: (x < -rounding) | (x > 1 + rounding), "in [0, 1]", hint)
 
 
+def distributions(function: str, what: str, values: Array, hint: str) -> None:
+    """Refuse rows that are not probabilities with the sum 1. Tracers and NaN pass.
+
+    >>> distributions("calibration_bins", "probabilities", np.array([[0.5, 0.25]]), "of logits take softmax")
+    Traceback (most recent call last):
+    ValueError: calibration_bins expected sums of probabilities of 1 but sums of probabilities[0] is 0.75: of logits ...
+    """
+    unit_interval(function, what, values, hint)
+    if is_concrete(values):
+        # Softmax in float32 keeps the sum to 1e-6, and one in bfloat16 rounds each entry by at most 2^-9 of itself.
+        rounding = max(1e-3, unit_rounding(values.dtype))
+        sums = np.asarray(values, np.float64).sum(-1)
+        _refuse(function, f"sums of {what}", sums, lambda total: abs(total - 1) > rounding, "of 1", hint)
+
+
+def calibration(function: str, sums: Any) -> None:
+    """Refuse what is not the three sums [bins] of `calibration_bins`, over at least one example. Tracers pass.
+
+    >>> calibration("expected_calibration_error", (np.zeros(2), np.zeros(2), np.zeros(2)))
+    Traceback (most recent call last):
+    ValueError: expected_calibration_error expected sums over at least one example but every count is 0
+    """
+    shapes = [np.shape(part) for part in sums] if isinstance(sums, tuple) else type(sums).__name__
+    if len(shapes) != 3 or len(set(shapes)) != 1 or len(shapes[0]) != 1 or shapes[0] == (0,):
+        raise ValueError(f"{function} expected count, confidence and correct, each [bins], but got {shapes}")
+    if is_concrete(sums[0]) and not np.asarray(sums[0]).any():
+        raise ValueError(f"{function} expected sums over at least one example but every count is 0")
+
+
 def log_probabilities(function: str, what: str, values: Array) -> None:
     """Refuse numbers above 0, give or take the rounding of x - logsumexp(x). Tracers and NaN pass."""
     rounding = max(1e-3, unit_rounding(values.dtype))

@@ -16,6 +16,7 @@ from jaxnn.layers.pooling import (
     max_pool1d,
     max_pool2d,
 )
+from jaxnn.layers.precision import cast
 from jaxnn.layers.recurrent import gru, last_step, lstm, rnn
 from jaxnn.layers.regularization import dropout
 from jaxnn.layers.repetition import remat, repeat
@@ -28,6 +29,7 @@ __all__ = [
     "average_pool1d",
     "average_pool2d",
     "batch_norm",
+    "cast",
     "conv1d",
     "conv2d",
     "dropout",

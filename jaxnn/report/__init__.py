@@ -3,10 +3,12 @@
 Matplotlib and Jinja2 (`pip install jaxnn[report]`) load when a figure is drawn or a page is written.
 """
 
+from jaxnn.report.calibration import reliability_diagram
 from jaxnn.report.classes import confusion, per_class
 from jaxnn.report.curves import learning_curves
 from jaxnn.report.environment import environment
 from jaxnn.report.landscape import loss_landscape
+from jaxnn.report.learning_rates import learning_rates
 from jaxnn.report.page import Page, Section, render_page, write_page, write_report
 from jaxnn.report.pictures import first_layer_weights, mistakes
 from jaxnn.report.summary import Summary, SummaryRow, summary
@@ -24,10 +26,12 @@ __all__ = [
     "first_layer_weights",
     "key_values",
     "learning_curves",
+    "learning_rates",
     "loss_landscape",
     "mistakes",
     "per_class",
     "records",
+    "reliability_diagram",
     "render_page",
     "save_png",
     "style",

@@ -7,6 +7,7 @@ from jaxnn.training.evaluation import evaluate, predict
 from jaxnn.training.fit import fit
 from jaxnn.training.landscape import Landscape, filter_normalized, landscape, random_directions
 from jaxnn.training.loop import FitInterrupted, FitResult, NotFiniteError, NotSavedError
+from jaxnn.training.lr_finder import LearningRates, Ramp, lr_finder, ramp
 from jaxnn.training.per_example import (
     Influence,
     NoiseScale,
@@ -26,9 +27,11 @@ __all__ = [
     "FitResult",
     "Influence",
     "Landscape",
+    "LearningRates",
     "NoiseScale",
     "NotFiniteError",
     "NotSavedError",
+    "Ramp",
     "RunKeys",
     "Sharpness",
     "TrainState",
@@ -45,9 +48,11 @@ __all__ = [
     "influence",
     "init_train_state",
     "landscape",
+    "lr_finder",
     "no_progress",
     "per_example_gradients",
     "predict",
+    "ramp",
     "random_directions",
     "restore_checkpoint",
     "run_keys",
