@@ -21,8 +21,8 @@ from typing import Any
 
 from benchmarks.jit_vs_numpy_cases import FULL, QUICK, Plan, cases
 from benchmarks.jit_vs_numpy_timing import busy_cores, record
-from jaxnn.report import environment, save_png
 from jaxnn.files import write_whole
+from jaxnn.report import environment, save_png
 
 METHOD = (
     "Turns in one process: NumPy, eager JAX, compiled JAX, NumPy, ...; each after a pause of 30 ms and, where a call "

@@ -71,8 +71,8 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from jaxnn.report import environment
     from jaxnn.files import write_whole
+    from jaxnn.report import environment
 
     pythons = {"jaxnn": sys.executable, "torch": options.torch_python, "numpy": sys.executable}
     runs: dict[str, list[list[dict]]] = {name: [] for name in PROGRAMS}
