@@ -81,7 +81,8 @@ def test_fit_takes_the_same_steps_in_the_same_order():
     assert int(parts.train_state.step) == int(whole.train_state.step) == 9
     close(parts.train_state, whole.train_state, 5e-6)  # nine steps
     for name in ("epoch", "step", "learning_rate"):
-        assert [record[name] for record in parts.history] == [record[name] for record in whole.history]
+        # The rate is Optax's arithmetic, which two programs may round differently.
+        close([record[name] for record in parts.history], [record[name] for record in whole.history], 5e-7)
     for name in ("loss", "accuracy", "gradient_norm"):
         close([record[name] for record in parts.history], [record[name] for record in whole.history], 5e-6)
 

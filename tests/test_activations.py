@@ -150,6 +150,7 @@ def compiled_rows(name):
     extreme=st.sampled_from([0.0, 1e4, -1e4, -math.inf]),
     seed=st.integers(0, 2**16),
 )
+@pytest.mark.slow
 def test_jacobian_and_product_are_the_automatic_ones(name, shape, dtype, scale, extreme, seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(0, scale, shape)

@@ -151,6 +151,7 @@ def test_flax_computes_the_same(masked):
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_encoder_layers_key_reaches_every_dropout():
     layer = block(dropout=1.0)  # all that goes through dropout is zero, so post-norm gives norm2(norm1(x))
     params, state = layer.init(KEY)
@@ -162,6 +163,7 @@ def test_the_encoder_layers_key_reaches_every_dropout():
     np.testing.assert_array_equal(first.apply(params, state, x, key=KEY, train=True)[0], x)
 
 
+@pytest.mark.slow
 def test_the_four_dropouts_stand_where_pytorch_has_them(monkeypatch):
     seen, drop = [], functional.dropout
 
@@ -226,6 +228,7 @@ def test_a_token_out_of_range_makes_its_own_row_nan_under_jit():
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.slow
 def test_attention_maps_show_what_the_classifier_uses(norm_first):
     tokens = np.array([[4, 9, 2, 6], [3, 5, 0, 0]], np.int32)
     params, state = drawn(norm_first=norm_first)
@@ -280,6 +283,7 @@ def test_repeat_computes_what_as_many_layers_in_a_row_compute():
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), new_state, stacked)
 
 
+@pytest.mark.slow
 def test_remat_gives_the_same_numbers_and_keeps_less():
     part = layers.residual(layers.sequential(layers.linear(4, 64), jnp.tanh, layers.linear(64, 4), layers.dropout(0.3)))
     params, state = layers.repeat(part, 3).init(KEY)

@@ -118,6 +118,7 @@ def test_decay_may_be_traced_and_mapped_over():
     np.testing.assert_allclose(both[1], last(0.9), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_fit_records_the_rate_and_keeps_the_average():
     """The average of the parameters that the callback sees, one step an epoch; the training itself is the same."""
     rng = np.random.default_rng(0)

@@ -182,6 +182,7 @@ def epoch_module(platform, model):
     return jax.export.export(jax.jit(epoch_program(step)), platforms=[platform])(*arguments).mlir_module()
 
 
+@pytest.mark.slow
 def test_the_training_step_of_the_cnn_has_no_convolution_too_many():
     """On a GPU: forward and weight gradient of three, data gradient of two, since the images need none."""
     assert epoch_module("cuda", models.cnn(3)).count("stablehlo.convolution") == 8

@@ -94,6 +94,7 @@ def test_outputs_and_gradients_in_evaluation(batch_norm):
     assert_trees_close(to_flax(model, gradients), flax_gradients, "gradients in evaluation")
 
 
+@pytest.mark.slow
 def test_batch_norm_over_three_batches_in_training_and_then_in_evaluation():
     model = models.mlp(SIZES, batch_norm=True)
     twin = Twin(batch_norm=True, dropout=0.0)

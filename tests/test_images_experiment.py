@@ -93,6 +93,7 @@ def test_the_network_before_training_is_the_one_that_was_trained(short_run):
     assert trained.everywhere[3] == trained.averaged[3]  # the last block has one position
 
 
+@pytest.mark.slow
 def test_the_parts_looked_at_are_the_ends_of_the_blocks():
     model = sequential(normalize(0.5, 0.5), cnn())
     params, state = jax.jit(model.init)(jax.random.key(0))
@@ -147,6 +148,7 @@ def test_examples_are_of_different_classes_and_end_with_the_surest_mistakes():
 
 
 @pytest.mark.parametrize(("stopped", "seeds"), [(0, [0]), (1, [0])])
+@pytest.mark.slow
 def test_a_stopped_series_keeps_what_was_finished(stopped, seeds, monkeypatch, tmp_path, capsys):
     """Stopped in the first training, the report is of what there is; in a later one, of the finished ones."""
     monkeypatch.setattr(mnist, "load_images", few_digits)

@@ -32,6 +32,7 @@ def test_losses_of_a_linear_model_are_those_of_the_formula(weights):
             np.testing.assert_allclose(slice_.losses[i, j], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_middle_is_the_network_and_a_scaled_relu_network_has_the_same_slice():
     """What the paper normalises for: ten times the first layer and a tenth of the second compute the same."""
     model = mlp((3, 8, 2), dropout=0.4)
@@ -122,6 +123,7 @@ def test_a_map_has_the_first_direction_to_the_right_and_labels_inside(theme):
 
 
 @pytest.mark.parametrize("losses", [np.full((9, 9), 0.5), np.where(BOWL > 3, np.inf, BOWL), BOWL**6, -BOWL])
+@pytest.mark.slow
 def test_flat_broken_and_wide_maps_are_drawn(losses):
     drawn(OFFSETS, losses)
 

@@ -70,6 +70,7 @@ compiled = jax.jit(softmax_cross_entropy, static_argnames="label_smoothing")
     scale=st.sampled_from([0.0, 1.0, 30.0]),
     seed=st.integers(0, 2**16),
 )
+@pytest.mark.slow
 def test_equals_the_loop_for_every_shape(batch, classes, smoothing, scale, seed):
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, scale, (*batch, classes)).astype(np.float32)

@@ -167,6 +167,7 @@ def test_calibration(bins):
     assert float(expected_calibration_error(sums)) == pytest.approx(ece_loop(p, labels, bins), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_calibration_of_batches_adds_up_compiled_or_not():
     p, labels = probabilities(90, 4)
     whole = calibration_bins(jnp.asarray(p), jnp.asarray(labels), 8)

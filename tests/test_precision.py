@@ -20,6 +20,7 @@ def digits():
     return from_arrays(x[:1200], y[:1200]), from_arrays(x[1200:], y[1200:])
 
 
+@pytest.mark.slow
 def test_digits_in_bfloat16_are_as_accurate_as_in_float32():
     """Of 597 test digits, seeds 0..4 in float32 had 545 to 551 right, and bfloat16 differed by 1, 1, 1, 0 and 5."""
     train, test = digits()
@@ -40,6 +41,7 @@ def test_digits_in_bfloat16_are_as_accurate_as_in_float32():
     assert abs(losses[1] - losses[0]) < 0.1 * losses[0]
 
 
+@pytest.mark.slow
 def test_gradients_are_float32_and_those_of_the_rounded_computation():
     network = mlp((4, 5, 3), activation=jnp.tanh)
     mixed = sequential(cast(jnp.bfloat16), network)

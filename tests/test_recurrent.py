@@ -90,6 +90,7 @@ def test_the_carry_goes_on_where_the_first_part_ended(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_no_steps_give_no_outputs_and_the_initial_carry(kind):
     _, params = made(kind, bidirectional=True)
     carry = random_carry(params)
@@ -119,6 +120,7 @@ def test_a_row_with_a_length_is_that_row_cut(kind):
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, TIME), min_size=BATCH, max_size=BATCH), st.integers(0, 2**31 - 1))
+@pytest.mark.slow
 def test_what_is_beyond_the_length_changes_nothing(lengths, seed):
     lengths = np.array(lengths, np.int32)
     beyond = np.arange(TIME)[None, :, None] >= lengths[:, None, None]
@@ -168,6 +170,7 @@ def test_flax_cells():
         close(tuple(part[0] for part in ours[::-1]) if kind == "lstm" else ours[0], new)
 
 
+@pytest.mark.slow
 def test_initialisation():
     """Uniform in +-1/sqrt(hidden) for every leaf, as PyTorch's reset_parameters has it; the parts independent."""
     params, _ = jax.jit(layers.lstm(40, 64, 2, bidirectional=True).init)(KEY)

@@ -127,6 +127,7 @@ def test_ended_right_after_a_checkpoint(tmp_path, uninterrupted, eager, monkeypa
     assert_same(train(tmp_path, resume=True), uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_only_its_steps(tmp_path, uninterrupted, eager):
     def interrupt(record, state):
         if record["epoch"] == 1:
@@ -250,6 +251,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_first_step(tmp_path,
             train("/proc/self/fdinfo", resume=resume)
 
 
+@pytest.mark.slow
 def test_a_regression_without_state_or_metrics_goes_on_too(tmp_path):
     generator = np.random.default_rng(0)
     data = Dataset(generator.standard_normal((20, 4)).astype(np.float32), jnp.ones((20, 1)))

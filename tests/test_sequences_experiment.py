@@ -113,6 +113,7 @@ def test_gradients_of_the_rnn_are_those_of_the_chain_rule():
     np.testing.assert_allclose(gradient_by_step(params, batch), norms[::-1], rtol=1e-6)  # inputs are float32
 
 
+@pytest.mark.slow
 def test_gradients_of_the_lstm_are_those_of_its_start():
     """Of a sequence cut after step t, the gradient with respect to the carry that the rest starts from."""
     params, _ = lstm_classifier(2, 4, 1, 1).init(jax.random.key(0))

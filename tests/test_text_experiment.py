@@ -89,6 +89,7 @@ def test_the_parts_of_a_file_are_disjoint_and_a_function_of_the_seed(file):
     assert set(as_tokens(first).vocabulary[2:]) == {word for word, count in counts.items() if count > 1}
 
 
+@pytest.mark.slow
 def test_with_all_texts_network_and_bag_learn_words_that_only_the_validation_texts_have(tmp_path):
     classes = ("first", "second")
     known = Texts(("a b", "c d") * 6, np.array([0, 1] * 6, np.int32), classes)
@@ -114,6 +115,7 @@ def test_with_all_texts_network_and_bag_learn_words_that_only_the_validation_tex
 
 
 @pytest.mark.parametrize("kind", ["lstm", "transformer"])
+@pytest.mark.slow
 def test_padding_changes_nothing(kind):
     model = network(kind, 12, 3, 9)
     params, state = model.init(jax.random.key(0))
