@@ -16,13 +16,13 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 
+from benchmarks.mnist_torch import LEARNING_RATE, test_accuracy, train_epoch
 from jaxnn.data import split
 from jaxnn.data.images import load
 from jaxnn.training import run_keys
 
 MEAN_STD = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530)}
 VALIDATION_SHARE = 1 / 12
-BATCH_SIZE, TEST_BATCH_SIZE, LEARNING_RATE = 64, 1000, 0.001
 
 
 class CNN(nn.Module):
@@ -59,24 +59,6 @@ def tensors(name: str, part) -> tuple[torch.Tensor, torch.Tensor]:
     return images.contiguous(memory_format=torch.channels_last), torch.from_numpy(np.array(part.targets, np.int64))
 
 
-def train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Train on every example once, in a new order; the last batch is short."""
-    criterion = nn.CrossEntropyLoss()
-    model.train()
-    for indices in torch.randperm(len(images)).split(BATCH_SIZE):
-        optimizer.zero_grad()
-        criterion(model(images[indices]), labels[indices]).backward()
-        optimizer.step()
-
-
-@torch.inference_mode()
-def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Compute the fraction of the examples that the model gets right."""
-    model.eval()
-    batches = zip(images.split(TEST_BATCH_SIZE), labels.split(TEST_BATCH_SIZE), strict=True)
-    return sum((model(x).argmax(dim=1) == y).sum().item() for x, y in batches) / len(images)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=MEAN_STD, default="mnist")
@@ -100,7 +82,7 @@ def main() -> None:
             "seed": seed,
             "epochs": options.epochs,
             "seconds_per_epoch": round(statistics.median(seconds), 2),
-            "test_accuracy": accuracy(model, *test),
+            "test_accuracy": test_accuracy(model, *test),
         }
         print(json.dumps(record), flush=True)
 
