@@ -5,7 +5,8 @@ import os
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,8 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 
 from jaxnn.files import write_whole
-from jaxnn.training import FitInterrupted, FitResult, NotFiniteError
-from jaxnn.training.resume import refuse_unfinished
+from jaxnn.training import FitInterrupted, FitResult, NotFiniteError, tensorboard
+from jaxnn.training.resume import Record, refuse_unfinished
 
 Config = TypeVar("Config")
 
@@ -121,6 +122,19 @@ def _before(old: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
     """Say whether a line is of an earlier epoch, or of another training of the run."""
     training = ("seed", "task", "model", "length")
     return any(old.get(name) != record.get(name) for name in training) or old["epoch"] < record["epoch"]
+
+
+@contextmanager
+def recorder(folder: Path, tensorboard_folder: str | None) -> Iterator[Callable[[Record, Any], None]]:
+    """Give `write(record, train_state)` that adds to `metrics.jsonl`, and where asked to, to files for TensorBoard."""
+    with tensorboard(folder / tensorboard_folder) if tensorboard_folder else nullcontext() as also:
+
+        def write(record: Record, train_state: Any) -> None:
+            append_record(folder, record)
+            if also is not None:
+                also(record, train_state)
+
+        yield write
 
 
 def over_seeds(name: str, values: Sequence[float]) -> dict[str, Any]:

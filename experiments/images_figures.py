@@ -148,20 +148,23 @@ def answer(names: Sequence[str], label: int, predicted: int, confidence: float) 
     return f"{given}\n{share}" if label == predicted else f"{true} →{between}{given}\n{share}"
 
 
-def sections(inside: Inside, data: ImageData, logits: np.ndarray, summary: Mapping[str, Any]) -> list[Section]:
+def sections(
+    inside: Inside, data: ImageData, logits: np.ndarray, history: Sequence[Mapping[str, Any]]
+) -> list[Section]:
     """Put together what the report shows of the inside."""
     labels, confidence = np.asarray(data.test.targets), np.asarray(jax.nn.softmax(logits)).max(-1)
     answers = [
         answer(data.class_names, int(labels[i]), int(logits[i].argmax()), float(confidence[i])) for i in inside.images
     ]
     images = np.asarray(data.test.inputs)[inside.images][..., 0]
+    reached = history[-1].get("validation_accuracy") if history else None
     one = f"Test image {inside.images[0]}, class {data.class_names[labels[inside.images[0]]]}"
     return [
         Section(
             "First-layer filters",
             "The 3x3 weights of each channel of the first convolution, before and after, on one scale: black is "
             "negative, white positive. The numbers are the channels'.",
-            partial(filters, *inside.filters, f"{summary['epochs']} epoch" + "s" * (summary["epochs"] != 1)),
+            partial(filters, *inside.filters, f"{len(history)} epoch" + "s" * (len(history) != 1)),
         ),
         Section(
             "Feature maps",
@@ -169,7 +172,7 @@ def sections(inside: Inside, data: ImageData, logits: np.ndarray, summary: Mappi
             "largest value of the block. The numbers are the channels'.",
             partial(feature_maps, images[0], one, inside.maps),
         ),
-        *([_probes(inside.probes, summary["validation_accuracy"])] if inside.probes else []),
+        *([_probes(inside.probes, reached)] if inside.probes else []),
         Section(
             "Saliency",
             "Above: test images, with the class answered and its probability; the mistakes, last, with the true class "

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import harness, mnist, pages
+from experiments import harness, pages
 from experiments import optimizers_figures as figures
+from experiments.image_run import load_images
 from experiments.optimizers_races import (
     CONTENDERS,
     DECAY,
@@ -65,7 +66,7 @@ def main(config: Config) -> int:
         checks.positive_int("optimizers", name, getattr(config, name))
     checks.in_range("optimizers", "steps", config.steps, 10, np.inf)
     keys = run_keys(config.seed)
-    data, substitute = mnist.load_images(mnist.Config(dataset=config.dataset, data_dir=config.data_dir))
+    data, substitute = load_images(config)
     out = harness.open_output(config.out, config)
     if substitute:
         harness.say(config.quiet, f"note: {substitute}")

@@ -18,6 +18,7 @@ from jaxnn.report import (
     key_values,
     learning_curves,
     mistakes,
+    optimizer_curves,
     per_class,
     records,
     summary,
@@ -59,13 +60,18 @@ def image_classifier(
         "Training values are means over the epoch with dropout on; the others are taken after it, with dropout off.",
         partial(learning_curves, result.history),
     )
+    optimizing = Section(
+        "Learning rate and gradient norm",
+        "The rate of each epoch's last step, and the mean norm of the epoch's gradients.",
+        partial(optimizer_curves, result.history),
+    )
     return Page(
         title,
         f"{model}, {figures['epochs']} epochs, seed {figures['seed']}",
         notices,
         headline,
         [
-            *([curves] if result.history else []),
+            *([curves, optimizing] if result.history else []),
             Section(
                 "Confusion matrix",
                 "Test images by true and predicted class.",

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments import harness, mnist
+from experiments import harness
 from experiments import sequences_measures as measures
+from experiments.image_run import DIGITS_EPOCHS, load_images
 from experiments.sequences_figures import NAMES, page
 from experiments.sequences_measures import BASELINE, BROKEN, Rows, Sums
 from jaxnn import checks
@@ -75,7 +76,7 @@ def main(config: Config) -> int:
     check(config)
     data, substitute = None, None
     if config.task != "adding":
-        data, substitute = mnist.load_images(mnist.Config(dataset=config.dataset, data_dir=config.data_dir))
+        data, substitute = load_images(config)
     out = harness.open_output(config.out, config)
     say = partial(harness.say, config.quiet)
     if substitute:
@@ -124,7 +125,7 @@ def train_all(
             say(f"test mean squared error {sums[-1].test_error:.5f} after {sums[-1].steps:,} updates")
             keep()
     if data:
-        epochs = config.epochs or (mnist.DIGITS_EPOCHS if data.name == "digits" else 10)
+        epochs = config.epochs or (DIGITS_EPOCHS if data.name == "digits" else 10)
         for seed, kind in itertools.product(range(config.seed, config.seed + config.seeds), NAMES):
             say(f"{data.name} row by row, {NAMES[kind]}, seed {seed}")
             options = kind, data, epochs, config.batch_size, config.learning_rate, seed

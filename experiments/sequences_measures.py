@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import mnist
+from experiments.image_run import MEAN_STD, VALIDATION_SHARE
 from jaxnn import functional
 from jaxnn.data import Dataset
 from jaxnn.data.images import ImageData
@@ -160,7 +160,7 @@ def breaks_at(done: Sequence[Sums], kind: str) -> int | None:
 def reader(kind: str, data: ImageData) -> Layer:
     """Make the guide's network that reads an image [H, W, 1] as a sequence of its H rows, from the top down."""
     network = MODELS[kind](data.train.inputs.shape[2], ROWS_HIDDEN, ROWS_LAYERS, len(data.class_names))
-    return sequential(normalize(*mnist.MEAN_STD[data.name]), _rows(), network)
+    return sequential(normalize(*MEAN_STD[data.name]), _rows(), network)
 
 
 def _rows() -> Layer:
@@ -174,7 +174,7 @@ def learn_rows(
     kind: str, data: ImageData, epochs: int, batch_size: int, rate: float, seed: int, record: Record, **options: Any
 ) -> FitResult:
     """Train the reader, with a learning rate that falls to zero over the whole training; `options` are `fit`'s."""
-    size = data.train.size - round(mnist.VALIDATION_SHARE * data.train.size)
+    size = data.train.size - round(VALIDATION_SHARE * data.train.size)
     steps = max(1, epochs * math.ceil(size / batch_size))
     return fit(
         reader(kind, data),
@@ -183,7 +183,7 @@ def learn_rows(
         data.train,
         epochs=epochs,
         batch_size=batch_size,
-        validation_split=mnist.VALIDATION_SHARE,
+        validation_split=VALIDATION_SHARE,
         seed=seed,
         callback=lambda measured, _: record({"task": "rows", "model": kind, "seed": seed, **measured}),
         **options,

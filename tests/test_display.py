@@ -67,7 +67,7 @@ def test_a_terminal_of_80_columns(terminal):
     lines = written(terminal.getvalue())
     assert record_line(RECORD, 100) in lines
     bar = next(line for line in lines if line.startswith("epoch 100/100 "))
-    assert all(word in bar for word in ("loss 0.0912", "acc 97.21%", "lr 0.001", "123,457/s"))
+    assert all(word in bar for word in ("loss 0.0912", "acc 97.21%", "grad 0.4", "lr 0.001", "123,457/s"))
     assert max(map(len, lines)) <= 80
 
 

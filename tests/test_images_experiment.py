@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import images, mnist
+from experiments import image_run, images
 from experiments import images_figures as figures
 from experiments import images_measures as measures
 from jaxnn.data import Dataset, split
@@ -20,7 +20,7 @@ from jaxnn.training import FitInterrupted, run_keys
 pytestmark = pytest.mark.xdist_group("heavy")
 
 
-def few_digits(_: mnist.Config) -> tuple[ImageData, str | None]:
+def few_digits(_: image_run.Options) -> tuple[ImageData, str | None]:
     """Take 240 training and 40 test images, of which 20 are for validation."""
     data = load("digits")
     return data._replace(
@@ -35,7 +35,7 @@ def _short_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "images"
     caught = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mnist, "load_images", few_digits)
+        patch.setattr(image_run, "load_images", few_digits)
         drawn = figures.sections
         patch.setattr(figures, "sections", lambda found, *rest: caught.append(found) or drawn(found, *rest))
         config = images.Config(epochs=2, batch_size=55, seeds=2, seed=3, schedule="cosine", quiet=True, out=folder)
@@ -63,7 +63,13 @@ def test_everything_is_written(short_run):
     rates = 1e-3 * (1 + np.cos(np.pi * np.array([3, 7]) / 8)) / 2  # of the last step of each epoch
     np.testing.assert_allclose([record["learning_rate"] for record in records[:2]], rates, rtol=1e-5)
     assert {path.name for path in folder.glob("*.png")} == {
-        *("learning-curves.png", "confusion-matrix.png", "most-confident-mistakes.png", "first-layer-filters.png"),
+        *(
+            "learning-curves.png",
+            "learning-rate-and-gradient-norm.png",
+            "confusion-matrix.png",
+            "most-confident-mistakes.png",
+            "first-layer-filters.png",
+        ),
         *("feature-maps.png", "linear-probes.png", "saliency.png"),
     }
     page = (folder / "report.html").read_text()
@@ -74,15 +80,15 @@ def test_everything_is_written(short_run):
 @pytest.mark.slow
 def test_the_network_before_training_is_the_one_that_was_trained(short_run):
     _, inside = short_run
-    model = sequential(normalize(*mnist.MEAN_STD["digits"]), cnn())
+    model = sequential(normalize(*image_run.MEAN_STD["digits"]), cnn())
     params, _ = model.init(run_keys(3).init)
     before, after = inside.filters
     np.testing.assert_allclose(before, params[1][0]["weight"], rtol=1e-6)  # compiled there, and not here
     assert before.shape == after.shape == (3, 3, 1, 32)
     assert 0 < np.abs(after - before).max() < 8 * 1.5e-3  # Adam's 8 steps of at most about the rate
 
-    data, _ = few_digits(mnist.Config())
-    train, validation = split(data.train, mnist.VALIDATION_SHARE, run_keys(3).split)
+    data, _ = few_digits(image_run.Options())
+    train, validation = split(data.train, image_run.VALIDATION_SHARE, run_keys(3).split)
     flat = [np.reshape(part.inputs, (part.size, -1)) / 255.0 for part in (train, validation)]
     from sklearn.linear_model import RidgeClassifier
 
@@ -151,21 +157,21 @@ def test_examples_are_of_different_classes_and_end_with_the_surest_mistakes():
 @pytest.mark.slow
 def test_a_stopped_series_keeps_what_was_finished(stopped, seeds, monkeypatch, tmp_path, capsys):
     """Stopped in the first training, the report is of what there is; in a later one, of the finished ones."""
-    monkeypatch.setattr(mnist, "load_images", few_digits)
+    monkeypatch.setattr(image_run, "load_images", few_digits)
     trainings = []
 
-    def interrupted(config, model, data, seed, out):
+    def interrupted(config, recipe, model, data, seed, out):
         trainings.append(seed)
-        result = train(images.Config(epochs=0, quiet=True), model, data, seed, out)
+        result = train(config, recipe._replace(epochs=0), model, data, seed, out)
         if len(trainings) > stopped:
             raise FitInterrupted(result, 2)
         return result
 
-    train = images.train
-    monkeypatch.setattr(images, "train", interrupted)
+    train = image_run.train
+    monkeypatch.setattr(image_run, "train", interrupted)
     monkeypatch.setattr(measures, "probes", lambda *_: measures.Probes([0.5] * 4, [0.5] * 4))
     written = []
-    monkeypatch.setattr(images, "write_report", lambda _, page: written.append(page))  # drawn by the run above
+    monkeypatch.setattr(image_run, "write_report", lambda _, page: written.append(page))  # drawn by the run above
     assert images.main(images.Config(seeds=3, quiet=True, out=tmp_path)) == 130
     assert len(trainings) == stopped + 1
     found = summary(tmp_path)

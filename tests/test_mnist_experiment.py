@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,7 +44,7 @@ def summary(folder):
 @pytest.fixture(scope="module", name="digits_run")
 def _digits_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    return folder, run("--dataset", "digits", "--out", folder)
+    return folder, run("--dataset", "digits", "--tensorboard", "--out", folder)
 
 
 def test_digits_are_learned_and_everything_is_written(digits_run):
@@ -57,15 +58,32 @@ def test_digits_are_learned_and_everything_is_written(digits_run):
     assert re.fullmatch("[0-9a-f]{64}", found["params_sha256"])
     assert found["seconds_per_epoch"] > 0
     assert found["compile_seconds"] > 0
-    assert all(isinstance(value, int | float | str) for value in found.values())
+    assert all(isinstance(value, int | float | str | list | None) for value in found.values())
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == list(range(1, found["epochs"] + 1))
     assert json.loads((folder / "config.json").read_text())["learning_rate"] == 0.001
     assert {path.name for path in folder.glob("*.png")} == {
-        *("learning-curves.png", "confusion-matrix.png", "most-confident-mistakes.png", "first-layer-weights.png")
+        *("learning-curves.png", "learning-rate-and-gradient-norm.png", "confusion-matrix.png"),
+        *("most-confident-mistakes.png", "first-layer-weights.png"),
     }
     assert output.splitlines()[0].startswith("digits: 1,437 training and 360 test images")
     assert max(map(len, output.splitlines()[1:-1])) <= 80
+
+
+def test_tensorboard_gets_the_numbers_of_metrics_jsonl(digits_run):
+    folder, _ = digits_run
+    (file,) = (folder / "tensorboard" / "seed_0").iterdir()
+    found = {}
+    data = file.read_bytes()
+    while data:  # TFRecord: the length as a 64-bit number, its checksum, the event, its checksum
+        size = int.from_bytes(data[:8], "little")
+        event = Event.FromString(data[12 : 12 + size])
+        found |= {(event.step, value.tag): value.simple_value for value in event.summary.value}
+        data = data[16 + size :]
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for tag, name in (("loss/train", "loss"), ("accuracy/validation", "validation_accuracy")):
+        at = {step: value for (step, key), value in found.items() if key == tag}
+        assert at == pytest.approx({record["step"]: record[name] for record in records}, rel=1e-6)
 
 
 def test_the_page_names_the_data_and_needs_no_network(digits_run):

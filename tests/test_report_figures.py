@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
-from jaxnn.report import confusion, first_layer_weights, learning_curves, mistakes, per_class, save_png, style
+from jaxnn.report import confusion, first_layer_weights, learning_curves, mistakes, optimizer_curves, per_class, save_png, style
 from jaxnn.report.curves import _apart
 from jaxnn.report.theme import THEMES, contrast, png
 
@@ -100,6 +100,19 @@ def test_a_loss_over_decades_is_on_a_logarithmic_scale():
 def test_nothing_to_draw_is_said(records):
     with pytest.raises(ValueError, match="loss or a metric"):
         learning_curves(records)
+
+
+def test_the_optimizer_has_a_panel_for_its_rate_and_one_for_the_gradient():
+    figure = optimizer_curves([record | {"gradient_norm": 100.0 ** -record["epoch"]} for record in HISTORY])
+    rate, norm = figure.axes
+    assert list(rate.lines[0].get_ydata()) == [1e-3] * 5
+    assert (rate.get_yscale(), norm.get_yscale()) == ("linear", "log")
+    assert not rate.texts
+    assert not outside(figure)
+    without_rate = optimizer_curves([{"epoch": 1, "gradient_norm": 2.0}])
+    assert [axes.get_title("left") for axes in without_rate.axes] == ["Gradient norm"]
+    with pytest.raises(ValueError, match="learning_rate or gradient_norm"):
+        optimizer_curves([{"epoch": 1, "loss": 1.0}])
 
 
 # Confusion

@@ -5,7 +5,7 @@ Matplotlib and Jinja2 (`pip install jaxnn[report]`) load when a figure is drawn 
 
 from jaxnn.report.calibration import reliability_diagram
 from jaxnn.report.classes import confusion, per_class
-from jaxnn.report.curves import learning_curves
+from jaxnn.report.curves import learning_curves, optimizer_curves
 from jaxnn.report.environment import environment
 from jaxnn.report.landscape import loss_landscape
 from jaxnn.report.learning_rates import learning_rates
@@ -29,6 +29,7 @@ __all__ = [
     "learning_rates",
     "loss_landscape",
     "mistakes",
+    "optimizer_curves",
     "per_class",
     "records",
     "reliability_diagram",

@@ -41,14 +41,38 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
     >>> [panel.get_title("left") for panel in figure.axes]
     ['Loss', 'Accuracy']
     """
-    from matplotlib.figure import Figure
-
     names = _metrics(history)
     if not names:
         raise ValueError(
             f"learning_curves expected records with a loss or a metric but got {list(history)[:1]}: "
             "give one record an epoch, such as {'epoch': 1, 'loss': 0.3, 'accuracy': 0.9}"
         )
+    return _panels(history, names)
+
+
+def optimizer_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Draw the learning rate and the norm of the gradient over epochs: what the optimizer was given.
+
+    `history` is that of `fit`. The rate is that of the epoch's last step, the norm the mean over its steps; the norm is
+    on a logarithmic scale if it ranges over a factor of 30. Raises ValueError when the records hold neither.
+
+    >>> figure = optimizer_curves([{"epoch": 1, "learning_rate": 0.1, "gradient_norm": 2.0}])
+    >>> [panel.get_title("left") for panel in figure.axes]
+    ['Learning rate', 'Gradient norm']
+    """
+    names = [name for name in ("learning_rate", "gradient_norm") if _line(history, name)[0]]
+    if not names:
+        raise ValueError(
+            f"optimizer_curves expected records with learning_rate or gradient_norm but got {list(history)[:1]}: "
+            "give the history of fit"
+        )
+    return _panels(history, names)
+
+
+def _panels(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> "Figure":
+    """Draw a panel for each name, two beside one another."""
+    from matplotlib.figure import Figure
+
     across = min(2, len(names))
     down = math.ceil(len(names) / across)
     figure = Figure(figsize=(max(6.0, PANEL[0] * across), PANEL[1] * down), layout="constrained")
@@ -106,14 +130,15 @@ def _panel(panel: "Axes", history: Sequence[Mapping[str, Any]], name: str) -> No
             markersize=4.5,
             markevery=slice((len(x) - 1) % every, None, every),
         )
-        ends.append((label, x[-1], y[-1], f"C{look.series}"))
+        if name not in NO_METRIC:  # one line alone, which the title names
+            ends.append((label, x[-1], y[-1], f"C{look.series}"))
         epochs += x
         values += y
     first, last = min(epochs), max(epochs)
     room = min((last - first) * 0.02, 0.5) or 0.5
     panel.set_xlim(first - room, last + room)
     panel.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
-    if name == "loss" and min(values) > 0 and max(values) >= 30 * min(values):
+    if name in ("loss", "gradient_norm") and min(values) > 0 and max(values) >= 30 * min(values):
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -20,6 +20,7 @@ from jaxnn.training.per_example import (
 from jaxnn.training.sharpness import Sharpness, hessian_vector_product, sharpness
 from jaxnn.training.state import RunKeys, TrainState, init_train_state, run_keys
 from jaxnn.training.step import train_step
+from jaxnn.training.tensorboard import tensorboard
 
 __all__ = [
     "CheckpointError",
@@ -59,5 +60,6 @@ __all__ = [
     "save_checkpoint",
     "self_influence",
     "sharpness",
+    "tensorboard",
     "train_step",
 ]

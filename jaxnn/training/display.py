@@ -14,8 +14,9 @@ class Display(NamedTuple):
     note: Callable[[str], None]
 
 
-SHORT = {"validation": "val", "accuracy": "acc", "learning_rate": "lr"}
-HIDDEN = ("epoch", "step", "seconds", "examples_per_second", "gradient_norm", "learning_rate")  # in the history only
+SHORT = {"validation": "val", "accuracy": "acc", "learning_rate": "lr", "gradient_norm": "grad"}
+ONLY_LIVE = ("gradient_norm", "learning_rate")  # a line an epoch has no room for them
+HIDDEN = ("epoch", "step", "seconds", "examples_per_second")
 
 
 def record_line(record: Mapping[str, float], epochs: int) -> str:
@@ -27,7 +28,7 @@ def record_line(record: Mapping[str, float], epochs: int) -> str:
     width = len(str(epochs))
     words = [f"epoch {record['epoch']:{width}.0f}/{epochs}"]
     for name, value in record.items():
-        if name not in HIDDEN:
+        if name not in HIDDEN + ONLY_LIVE:
             words.append(_named(name, value))
     return "  ".join([*words, f"{record['seconds']:.1f} s"])
 
@@ -73,8 +74,7 @@ def _live_display(console: Any, epochs: int, steps: int) -> Iterator[Display]:
         task = bar.add_task("starting", total=epochs * steps, now="")
 
         def advance(step: int, values: Mapping[str, float]) -> None:
-            shown = {name: value for name, value in values.items() if name not in HIDDEN or name == "learning_rate"}
-            now = "  ".join(_named(name, value) for name, value in shown.items())
+            now = "  ".join(_named(name, value) for name, value in values.items() if name not in HIDDEN)
             now += f"  {values['examples_per_second']:,.0f}/s"
             epoch = min((step - 1) // steps + 1, epochs)
             bar.update(task, completed=step, description=f"epoch {epoch}/{epochs}", now=now)

@@ -1,0 +1,44 @@
+"""How to train the guide's networks as well as is known here: what the recipes `best` and `augmented` are.
+
+Each was chosen on validation images; `benchmarks/results/recipes.json` holds what they reach on test images.
+"""
+
+from functools import partial
+
+import optax
+
+from experiments.image_run import Recipe
+from jaxnn import tree
+from jaxnn.augmentation import distort
+from jaxnn.layers import dropout, sequential
+from jaxnn.losses import softmax_cross_entropy
+from jaxnn.models import mlp
+from jaxnn.optimizers import adamw
+from jaxnn.schedules import cosine_annealing
+
+
+def falling(rate: float, steps: int) -> optax.GradientTransformation:
+    """Make AdamW with a rate that falls to zero as half a wave of the cosine; weights decay, nothing else does."""
+    return adamw(cosine_annealing(rate, steps), mask=lambda params: tree.mask(params, r".*weight"))
+
+
+def best_mlp(pixels: int, classes: int) -> Recipe:
+    """Train the guide's layer sizes on the images as they are.
+
+    Batch normalisation, dropout on the pixels too (Srivastava et al., 2014, Dropout: A Simple Way to Prevent Neural
+    Networks from Overfitting), label smoothing, decoupled weight decay, batches of 256, and a rate that falls to zero.
+    """
+    network = sequential(dropout(0.2), mlp((pixels, 512, 256, classes), dropout=0.4, batch_norm=True))
+    loss = partial(softmax_cross_entropy, label_smoothing=0.1)
+    return Recipe(network, falling, epochs=60, batch_size=256, learning_rate=3e-3, loss=loss)
+
+
+def augmented_mlp(pixels: int, classes: int) -> Recipe:
+    """Train the guide's layer sizes on images that are distorted anew each time they are seen.
+
+    Affine and elastic distortions (Simard, Steinkraus, Platt, 2003, Best Practices for Convolutional Neural Networks
+    Applied to Visual Document Analysis) take the place of most dropout.
+    """
+    network = mlp((pixels, 512, 256, classes), dropout=0.1, batch_norm=True)
+    augment = distort(shift=1.0, rotate=10.0, scale=0.1, elastic=34.0)
+    return Recipe(network, falling, epochs=200, batch_size=256, learning_rate=3e-3, augment=augment)
