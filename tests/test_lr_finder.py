@@ -16,7 +16,8 @@ from jaxnn.losses import mean_squared_error, softmax_cross_entropy
 from jaxnn.models import mlp
 from jaxnn.optimizers import adam, momentum, sgd
 from jaxnn.training import epoch_order, evaluate, fit, init_train_state, run_keys, train_step
-from jaxnn.training.lr_finder import _side_by_side, lr_finder, ramp, smooth
+from jaxnn.training.lr_finder import lr_finder, ramp, smooth
+from jaxnn.training.short_training import side_by_side
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((20, 6)).astype(np.float32)
@@ -51,7 +52,7 @@ def one_by_one(rates, data, seed=0):
 @pytest.mark.parametrize("mapped_by", ["vmap", "lax.map"])
 def test_each_curve_is_the_training_at_its_rate(monkeypatch, mapped_by):
     if mapped_by == "lax.map":
-        monkeypatch.setattr(sys.modules[lr_finder.__module__], "SIDE_BY_SIDE", 10)
+        monkeypatch.setattr(sys.modules[side_by_side.__module__], "SIDE_BY_SIDE", 10)
     found = lr_finder(EVERYTHING, softmax_cross_entropy, adam, DATA, rates=RATES, steps=7, batch_size=8, seed=3)
     assert found.mapped_by == mapped_by
     assert found.losses.shape == (3, 7)
@@ -67,7 +68,7 @@ def test_each_curve_is_the_training_at_its_rate(monkeypatch, mapped_by):
 def test_convolutions_and_large_networks_are_trained_one_after_the_other():
     models = {mlp((2, 4, 1)): True, mlp((64, 32, 10)): False, conv1d(1, 2, 3): False, conv2d(1, 2, 3): False}
     for model, expected in models.items():
-        assert _side_by_side(jax.eval_shape(model.init, jax.random.key(0))[0]) is expected
+        assert side_by_side(jax.eval_shape(model.init, jax.random.key(0))[0]) is expected
 
 
 def test_given_parameters_are_the_start_and_stay_as_they_are():

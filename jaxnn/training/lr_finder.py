@@ -1,29 +1,25 @@
 """Which learning rate to take: short trainings at many rates in one program, and the classic ramp of one training."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxnn import checks, tree
+from jaxnn import checks
 from jaxnn.data import Dataset, check_dataset
 from jaxnn.training.epoch import epoch_order
 from jaxnn.training.evaluation import check_labels
+from jaxnn.training.short_training import MakeOptimizer, all_trainings, short_training, side_by_side
 from jaxnn.training.state import RunKeys, TrainState, check_optimizer, init_train_state, run_keys
-from jaxnn.training.step import mean, measure, train_step
-from jaxnn.types import Array, Init, Layer, Loss, Params, State
+from jaxnn.types import Array, Init, Layer, Loss
 
 DECAY = 0.95  # of the smoothing: about the last twenty batches count
 NEARLY = 0.98  # of the largest drop of the loss: what a suggestion must reach
 WORSE = 0.01  # share of the start by which a loss must end above it; less is rounding and the noise of batches
-SIDE_BY_SIDE = 1_000  # parameters up to which `vmap` was clearly faster than one after the other, on a CPU
 EXPLODED = 4.0  # times the lowest loss: where fastai's ramp ends too
-
-MakeOptimizer: TypeAlias = Callable[[Any], Any]
-"""`rate -> optimizer`, such as `adam` or `lambda rate: optax.sgd(rate, momentum=0.9)`. The rate is a traced scalar."""
 
 
 class LearningRates(NamedTuple):
@@ -113,17 +109,8 @@ def lr_finder(
         "lr_finder", model, loss, make_optimizer, dataset, float(rates[0]), steps, batch_size, init, seed
     )
     params, state = start.params, start.model_state
-    training = short_training(model, loss, make_optimizer)
-    side_by_side = _side_by_side(params)
-
-    @jax.jit
-    def program(params: Params, state: State, data: Dataset, order: jax.Array, keys: RunKeys, rates: jax.Array):
-        def one(rate: jax.Array) -> jax.Array:
-            return training(params, state, data, order, keys, jnp.broadcast_to(rate, (steps,)))
-
-        curves = jax.vmap(one)(rates) if side_by_side else jax.lax.map(one, rates)
-        return curves, _untrained(model, loss, params, state, data, order, keys)
-
+    together = side_by_side(params)
+    program = jax.jit(all_trainings(model, loss, make_optimizer, together))
     curves, untrained = jax.device_get(program(params, state, data, order, keys, jnp.asarray(rates, jnp.float32)))
     losses = _finite_or_infinite(curves)
     final, before = smooth(losses)[:, -1], float(smooth(untrained)[-1])
@@ -137,7 +124,7 @@ def lr_finder(
         before,
         float(rates[edge]) if edge < len(rates) else None,
         float(rates[int((drops >= drops.max() - (1 - NEARLY) * abs(drops.max())).argmax())]) if edge else None,
-        "vmap" if side_by_side else "lax.map",
+        "vmap" if together else "lax.map",
     )
 
 
@@ -195,62 +182,10 @@ def ramp(
     )
 
 
-def short_training(model: Layer, loss: Loss, make_optimizer: MakeOptimizer) -> Callable[..., jax.Array]:
-    """Make `(params, state, dataset, order [steps, B], keys, rates [steps]) -> losses [steps]`, a pure function.
-
-    Step t is `train_step` with the optimizer of rates[t]; its loss is the one before the update. Map it over rates.
-
-    >>> import optax
-    >>> from jaxnn.layers import linear
-    >>> from jaxnn.losses import mean_squared_error
-    >>> params, data = {"weight": jnp.zeros((1, 1))}, Dataset(jnp.ones((1, 1)), jnp.ones((1, 1)))
-    >>> training = short_training(linear(1, 1, bias=False), mean_squared_error, optax.sgd)
-    >>> training(params, (), data, jnp.zeros((2, 1), int), run_keys(0), jnp.full(2, 0.25))  # (w - 1)², w = 0 and 0.5
-    Array([1.  , 0.25], dtype=float32)
-    """
-
-    def training(params: Params, state: State, dataset: Dataset, order: jax.Array, keys: RunKeys, rates: jax.Array):
-        def one_step(train_state: TrainState, given: tuple[jax.Array, jax.Array]) -> tuple[TrainState, jax.Array]:
-            rows, rate = given
-            step = train_step(model, loss, make_optimizer(rate))
-            key = jax.random.fold_in(keys.step, train_state.step)
-            train_state, totals = step(train_state, _batch(dataset, rows), key)
-            return train_state, mean(*totals["loss"])
-
-        start = TrainState(params, state, make_optimizer(rates[0]).init(params), jnp.int32(0))
-        return jax.lax.scan(one_step, start, (order, rates))[1]
-
-    return training
-
-
-def _untrained(
-    model: Layer, loss: Loss, params: Params, state: State, dataset: Dataset, order: jax.Array, keys: RunKeys
-) -> jax.Array:
-    """Compute the losses [steps] that a training at rate 0 would show: the noise of batches is then on both sides."""
-
-    def one_step(state: State, given: tuple[jax.Array, jax.Array]) -> tuple[State, jax.Array]:
-        t, rows = given
-        batch = _batch(dataset, rows)
-        key = jax.random.fold_in(keys.step, t)
-        predictions, state = model.apply(params, state, batch.inputs, key=key, train=True)
-        return state, mean(*measure(loss, {}, predictions, batch)["loss"])
-
-    return jax.lax.scan(one_step, state, (jnp.arange(len(order), dtype=jnp.int32), order))[1]
-
-
-def _batch(dataset: Dataset, rows: jax.Array) -> Dataset:
-    return jax.tree.map(lambda field: field.at[rows].get(mode="promise_in_bounds"), dataset)
-
-
 def _finite_or_infinite(losses: Array) -> np.ndarray:
     """Return the losses [..., steps], infinite from the first on that is not finite."""
     finite = np.logical_and.accumulate(np.isfinite(losses), axis=-1)
     return np.where(finite, losses, np.inf).astype(np.float32)
-
-
-def _side_by_side(params: Params) -> bool:
-    """Tell whether `vmap` is the faster: kernels, one for each training, make it four to seven times slower."""
-    return tree.size(params) <= SIDE_BY_SIDE and all(leaf.ndim < 3 for leaf in jax.tree.leaves(params))
 
 
 def _increasing_rates(rates: Any) -> np.ndarray:

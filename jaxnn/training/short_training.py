@@ -1,0 +1,98 @@
+"""Short trainings that differ in their learning rate alone, as pure functions."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jaxnn import tree
+from jaxnn.data import Dataset
+from jaxnn.training.state import RunKeys, TrainState
+from jaxnn.training.step import mean, measure, train_step
+from jaxnn.types import Layer, Loss, Params, State
+
+SIDE_BY_SIDE = 1_000  # parameters up to which `vmap` was clearly faster than one after the other, on a CPU
+
+MakeOptimizer: TypeAlias = Callable[[Any], Any]
+"""`rate -> optimizer`, such as `adam` or `lambda rate: optax.sgd(rate, momentum=0.9)`. The rate is a traced scalar."""
+
+
+def short_training(model: Layer, loss: Loss, make_optimizer: MakeOptimizer) -> Callable[..., jax.Array]:
+    """Make `(params, state, dataset, order [steps, B], keys, rates [steps]) -> losses [steps]`, a pure function.
+
+    Step t is `train_step` with the optimizer of rates[t]; its loss is the one before the update. Map it over rates.
+
+    >>> import optax
+    >>> from jaxnn.layers import linear
+    >>> from jaxnn.losses import mean_squared_error
+    >>> from jaxnn.training import run_keys
+    >>> params, data = {"weight": jnp.zeros((1, 1))}, Dataset(jnp.ones((1, 1)), jnp.ones((1, 1)))
+    >>> training = short_training(linear(1, 1, bias=False), mean_squared_error, optax.sgd)
+    >>> training(params, (), data, jnp.zeros((2, 1), int), run_keys(0), jnp.full(2, 0.25))  # (w - 1)², w = 0 and 0.5
+    Array([1.  , 0.25], dtype=float32)
+    """
+
+    def training(params: Params, state: State, dataset: Dataset, order: jax.Array, keys: RunKeys, rates: jax.Array):
+        def one_step(train_state: TrainState, given: tuple[jax.Array, jax.Array]) -> tuple[TrainState, jax.Array]:
+            rows, rate = given
+            step = train_step(model, loss, make_optimizer(rate))
+            key = jax.random.fold_in(keys.step, train_state.step)
+            train_state, totals = step(train_state, _batch(dataset, rows), key)
+            return train_state, mean(*totals["loss"])
+
+        start = TrainState(params, state, make_optimizer(rates[0]).init(params), jnp.int32(0))
+        return jax.lax.scan(one_step, start, (order, rates))[1]
+
+    return training
+
+
+def all_trainings(model: Layer, loss: Loss, make_optimizer: MakeOptimizer, together: bool) -> Callable[..., Any]:
+    """Make `(params, state, dataset, order, keys, rates [K]) -> (losses [K, steps], untrained losses [steps])`.
+
+    >>> import optax
+    >>> from jaxnn.layers import linear
+    >>> from jaxnn.losses import mean_squared_error
+    >>> from jaxnn.training import run_keys
+    >>> params, data = {"weight": jnp.zeros((1, 1))}, Dataset(jnp.ones((1, 1)), jnp.ones((1, 1)))
+    >>> program = all_trainings(linear(1, 1, bias=False), mean_squared_error, optax.sgd, together=True)
+    >>> program(params, (), data, jnp.zeros((2, 1), int), run_keys(0), jnp.array([0.25, 0.5]))[0]
+    Array([[1.  , 0.25],
+           [1.  , 0.  ]], dtype=float32)
+    """
+    training = short_training(model, loss, make_optimizer)
+
+    def program(
+        params: Params, state: State, dataset: Dataset, order: jax.Array, keys: RunKeys, rates: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        def one(rate: jax.Array) -> jax.Array:
+            return training(params, state, dataset, order, keys, jnp.broadcast_to(rate, (len(order),)))
+
+        curves = jax.vmap(one)(rates) if together else jax.lax.map(one, rates)
+        return curves, _untrained(model, loss, params, state, dataset, order, keys)
+
+    return program
+
+
+def _untrained(
+    model: Layer, loss: Loss, params: Params, state: State, dataset: Dataset, order: jax.Array, keys: RunKeys
+) -> jax.Array:
+    """Compute the losses [steps] that a training at rate 0 would show: the noise of batches is then on both sides."""
+
+    def one_step(state: State, given: tuple[jax.Array, jax.Array]) -> tuple[State, jax.Array]:
+        t, rows = given
+        batch = _batch(dataset, rows)
+        key = jax.random.fold_in(keys.step, t)
+        predictions, state = model.apply(params, state, batch.inputs, key=key, train=True)
+        return state, mean(*measure(loss, {}, predictions, batch)["loss"])
+
+    return jax.lax.scan(one_step, state, (jnp.arange(len(order), dtype=jnp.int32), order))[1]
+
+
+def _batch(dataset: Dataset, rows: jax.Array) -> Dataset:
+    return jax.tree.map(lambda field: field.at[rows].get(mode="promise_in_bounds"), dataset)
+
+
+def side_by_side(params: Params) -> bool:
+    """Tell whether `vmap` is the faster: kernels, one for each training, make it four to seven times slower."""
+    return tree.size(params) <= SIDE_BY_SIDE and all(leaf.ndim < 3 for leaf in jax.tree.leaves(params))
