@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jaxnn import augmentation
-from jaxnn.augmentation import compose, distort, shift, word_dropout
+from jaxnn.augmentation import compose, distort, flip, shift, word_dropout
+from jaxnn.functional.distortion import affine_map, affine_positions, displacements, resample, smooth
 
 KEY = jax.random.key(3)
 RNG = np.random.default_rng(0)
@@ -24,8 +24,8 @@ def test_affine_equals_scipy():
     rotate, shear = np.array([[20, -35, 0, 90, 180.0], [0, 12, -30, 5, 0.0]], np.float32)
     factors = np.array([[1, 1], [0.8, 1.3], [1.5, 0.7], [1, 1.1], [1, 1]], np.float32)
     offset = np.array([[0, 0], [1.5, -2], [-3, 0.25], [40, 0], [0, 0.0]], np.float32)
-    rows, columns = augmentation.affine_positions(augmentation.affine_map(rotate, shear, factors, offset), 9, 12)
-    ours = augmentation.resample(IMAGES, rows, columns)
+    rows, columns = affine_positions(affine_map(rotate, shear, factors, offset), 9, 12)
+    ours = resample(IMAGES, rows, columns)
     centre = np.array([4.0, 5.5])
     for b in range(5):
         cos, sin, tan = (f(np.radians(v)) for f, v in ((np.cos, rotate[b]), (np.sin, rotate[b]), (np.tan, shear[b])))
@@ -47,7 +47,7 @@ def test_resampling_equals_scipy_in_and_out_of_the_image(fill, mode):
     rows = RNG.uniform(-3, 12, (5, 4, 6)).astype(np.float32)
     columns = RNG.uniform(-3, 15, (5, 4, 6)).astype(np.float32)
     rows[0, 0, :4], columns[0, 0, :4] = [0, 8, -1, 9], [11, 0, -1, 12]  # the corners, and those of the padding
-    ours = augmentation.resample(IMAGES, rows, columns, fill=fill)
+    ours = resample(IMAGES, rows, columns, fill=fill)
     for b in range(5):
         places = np.stack([rows[b], columns[b]])
         expected = ndimage.map_coordinates(IMAGES[b, ..., 1], places, order=1, mode=mode, cval=fill or 0.0)
@@ -58,12 +58,12 @@ def test_resampling_equals_scipy_in_and_out_of_the_image(fill, mode):
 def test_smoothing_equals_scipy(sigma):
     field = RNG.uniform(-1, 1, (2, 9, 12)).astype(np.float32)
     expected = ndimage.gaussian_filter(field.astype(np.float64), (0, sigma, sigma), mode="constant")
-    np.testing.assert_allclose(augmentation.smooth(field, sigma), expected, atol=1e-6)
+    np.testing.assert_allclose(smooth(field, sigma), expected, atol=1e-6)
 
 
 def test_elastic_equals_scipy_with_the_same_displacements():
     ours = jax.jit(distort(elastic=8.0, sigma=2.0))(KEY, IMAGES)
-    down, right = augmentation.displacements(jax.random.fold_in(KEY, 1), (5, 9, 12), 8.0, 2.0)
+    down, right = displacements(jax.random.fold_in(KEY, 1), (5, 9, 12), 8.0, 2.0)
     assert 0.1 < float(jnp.abs(down).mean()) < 3
     rows, columns = np.indices((9, 12))
     for b in range(5):
@@ -74,7 +74,7 @@ def test_elastic_equals_scipy_with_the_same_displacements():
 
 def test_displacements_have_the_stated_deviation():
     """In the middle of a large image, one place an image, so that the 4000 values are independent."""
-    down, right = augmentation.displacements(KEY, (4000, 13, 13), 10.0, 1.5)
+    down, right = displacements(KEY, (4000, 13, 13), 10.0, 1.5)
     sample = np.stack([down[:, 6, 6], right[:, 6, 6]])
     deviation = 10 / (2 * 1.5 * np.sqrt(3 * np.pi))
     assert abs(sample.mean()) < 5 * deviation / np.sqrt(8000)
@@ -111,6 +111,17 @@ def test_shifts_are_whole_uniform_and_independent():
     counts = np.histogram2d(rows, columns, bins=[np.arange(1.5, 7), np.arange(1.5, 7)])[0]
     assert counts.sum() == 5000
     assert ((counts - 200) ** 2 / 200).sum() < 24 + 5 * np.sqrt(48)
+
+
+def test_flip_mirrors_half_of_the_images_exactly():
+    images = np.random.default_rng(0).integers(0, 256, (2000, 2, 3, 2), np.uint8)
+    new = np.asarray(jax.jit(flip())(KEY, images))
+    mirrored = np.array([not np.array_equal(a, b) for a, b in zip(new, images, strict=True)])
+    np.testing.assert_array_equal(new, np.where(mirrored[:, None, None, None], images[:, :, ::-1], images))
+    assert abs(mirrored.mean() - 0.5) < 5 * 0.5 / np.sqrt(2000)
+    agree = np.mean(mirrored[1:] == mirrored[:-1])  # neighbours are independent
+    assert abs(agree - 0.5) < 5 * 0.5 / np.sqrt(2000)
+    np.testing.assert_array_equal(flip()(KEY, images[:7]), new[:7])
 
 
 def test_shift_fills_from_outside():

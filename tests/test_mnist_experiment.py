@@ -41,14 +41,9 @@ def summary(folder):
     return json.loads((folder / "summary.json").read_text())
 
 
-@pytest.fixture(scope="module", name="digits_run")
-def _digits_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    return folder, run("--dataset", "digits", "--tensorboard", "--out", folder)
-
-
-def test_digits_are_learned_and_everything_is_written(digits_run):
-    folder, (code, output, errors) = digits_run
+def test_digits_are_learned_and_everything_is_written(tmp_path):
+    folder = tmp_path / "digits"
+    code, output, errors = run("--dataset", "digits", "--tensorboard", "--out", folder)
     assert (code, errors) == (0, "")
     found = summary(folder)
     assert found["test_accuracy"] >= 0.96
@@ -68,10 +63,12 @@ def test_digits_are_learned_and_everything_is_written(digits_run):
     }
     assert output.splitlines()[0].startswith("digits: 1,437 training and 360 test images")
     assert max(map(len, output.splitlines()[1:-1])) <= 80
+    tensorboard_has(folder, records)
+    page_needs_no_network((folder / "report.html").read_text())
 
 
-def test_tensorboard_gets_the_numbers_of_metrics_jsonl(digits_run):
-    folder, _ = digits_run
+def tensorboard_has(folder, records):
+    """Read what was written for TensorBoard, and compare it with the records."""
     (file,) = (folder / "tensorboard" / "seed_0").iterdir()
     found = {}
     data = file.read_bytes()
@@ -80,15 +77,13 @@ def test_tensorboard_gets_the_numbers_of_metrics_jsonl(digits_run):
         event = Event.FromString(data[12 : 12 + size])
         found |= {(event.step, value.tag): value.simple_value for value in event.summary.value}
         data = data[16 + size :]
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for tag, name in (("loss/train", "loss"), ("accuracy/validation", "validation_accuracy")):
         at = {step: value for (step, key), value in found.items() if key == tag}
         assert at == pytest.approx({record["step"]: record[name] for record in records}, rel=1e-6)
 
 
-def test_the_page_names_the_data_and_needs_no_network(digits_run):
-    folder, _ = digits_run
-    page = (folder / "report.html").read_text()
+def page_needs_no_network(page):
+    """Look at everything that the page would load."""
     links = []
 
     class Links(HTMLParser):

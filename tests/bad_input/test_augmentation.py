@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from refusal import refused
 
-from jaxnn.augmentation import compose, distort, shift, word_dropout
+from jaxnn.augmentation import compose, distort, flip, shift, word_dropout
 
 KEY = jax.random.key(0)
 IMAGES = np.zeros((2, 8, 8, 1), np.uint8)
@@ -38,7 +38,7 @@ def test_options(make, error, words):
     refused(error, make, *words)
 
 
-@pytest.mark.parametrize("augment", [shift(2), distort(rotate=5.0)], ids=["shift", "distort"])
+@pytest.mark.parametrize("augment", [shift(2), flip(), distort(rotate=5.0)], ids=["shift", "flip", "distort"])
 @pytest.mark.parametrize(
     ("images", "error", "words"),
     [
@@ -55,7 +55,9 @@ def test_images(augment, images, error, words):
     refused(error, lambda: augment(KEY, images), *words)
 
 
-@pytest.mark.parametrize("augment", [shift(2), distort(), compose(shift(1))], ids=["shift", "distort", "compose"])
+@pytest.mark.parametrize(
+    "augment", [shift(2), flip(), distort(), compose(shift(1))], ids=["shift", "flip", "distort", "compose"]
+)
 def test_keys(augment):
     refused(TypeError, lambda: augment(0, IMAGES), "expected a key such as jax.random.key(0) but got 0")
     refused(ValueError, lambda: augment(jax.random.split(KEY), IMAGES), "expected one key but got keys of shape (2,)")
