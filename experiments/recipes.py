@@ -9,10 +9,10 @@ import optax
 
 from experiments.image_run import Recipe
 from jaxnn import tree
-from jaxnn.augmentation import distort
+from jaxnn.augmentation import compose, distort, flip
 from jaxnn.layers import dropout, sequential
 from jaxnn.losses import softmax_cross_entropy
-from jaxnn.models import mlp
+from jaxnn.models import cnn, mlp
 from jaxnn.optimizers import adamw
 from jaxnn.schedules import cosine_annealing
 
@@ -42,3 +42,14 @@ def augmented_mlp(pixels: int, classes: int) -> Recipe:
     network = mlp((pixels, 512, 256, classes), dropout=0.1, batch_norm=True)
     augment = distort(shift=1.0, rotate=10.0, scale=0.1, elastic=34.0)
     return Recipe(network, falling, epochs=200, batch_size=256, learning_rate=3e-3, augment=augment)
+
+
+def best_cnn(data: str, classes: int) -> Recipe:
+    """Train the guide's three blocks, wider, on distorted images: 16.6 million multiply-adds for one of 28x28.
+
+    Things, in Fashion-MNIST, are mirrored and shifted; digits are also rotated, scaled and elastically distorted.
+    """
+    network = cnn(classes, channels=(48, 96, 192), hidden=128, dropout=0.3)
+    digits = distort(shift=2.0, rotate=12.0, scale=0.12, elastic=34.0)
+    augment = compose(flip(), distort(shift=2.0, scale=0.1)) if data == "fashion_mnist" else digits
+    return Recipe(network, falling, epochs=20, batch_size=128, learning_rate=4e-3, augment=augment)

@@ -1,0 +1,1 @@
+"""The guide's networks in jaxnn and in its peers, each written as that library's own documentation teaches."""

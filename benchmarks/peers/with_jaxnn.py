@@ -1,0 +1,64 @@
+"""The networks in jaxnn: the model is two pure functions, and a pass over the data is one compiled program."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.peers import work
+from benchmarks.peers.work import Data, Peer
+from jaxnn import tree
+from jaxnn.data import Dataset
+from jaxnn.losses import softmax_cross_entropy
+from jaxnn.models import cnn, lstm_classifier, mlp, rnn_classifier, transformer_classifier
+from jaxnn.optimizers import adam
+from jaxnn.training import epoch_order, epoch_program, init_train_state, no_progress, predict, run_keys, train_step
+from jaxnn.types import Layer
+
+
+def model(network: str, dropout: float) -> Layer:
+    """Make the network."""
+    recurrent = work.FEATURES, work.UNITS, work.LAYERS, work.CLASSES
+    if network == "mlp":
+        return mlp(work.SIZES, dropout=dropout)
+    if network == "cnn":
+        return cnn(work.CLASSES, dropout=dropout)
+    if network == "rnn":
+        return rnn_classifier(*recurrent)
+    if network == "lstm":
+        return lstm_classifier(*recurrent, dropout=dropout)
+    sizes = work.VOCABULARY, work.WIDTH, work.HEADS, work.LAYERS, work.CLASSES
+    return transformer_classifier(*sizes, dim_feedforward=work.FEED_FORWARD[network], dropout=dropout)
+
+
+def first_weights(network: str) -> dict[str, np.ndarray]:
+    """Draw the first weights, by their paths: all peers start from them."""
+    params, _ = jax.jit(model(network, 0.0).init)(jax.random.key(0))
+    return {path: np.asarray(leaf) for path, leaf in tree.paths(params).items()}
+
+
+def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, weights: dict[str, np.ndarray]) -> Peer:
+    """Make the network with these weights, and put the data on the device."""
+    layer, keys = model(network, dropout), run_keys(0)
+    optimizer = adam(rate)
+    fresh, state = jax.jit(layer.init)(jax.random.key(0))
+    # Layers of dropout have a place in the tree and no parameters, so the leaves are the same without them.
+    params = jax.tree.unflatten(jax.tree.structure(fresh), [jnp.asarray(leaf) for leaf in weights.values()])
+    step = train_step(layer, softmax_cross_entropy, optimizer)
+    dataset = jax.device_put(Dataset(data.inputs, data.labels))
+    run = jax.jit(epoch_program(step))
+    first = Dataset(data.inputs[:batch], data.labels[:batch])
+    now = init_train_state(lambda _: (params, state), optimizer, keys.init)
+    empty = no_progress(step, now, first, keys.step)
+    epoch = 0
+
+    def train() -> None:
+        nonlocal now, epoch
+        order, _ = epoch_order(keys.order, epoch, size=len(data.labels), batch_size=batch)
+        now, _ = run(now, empty, dataset, order, keys, jnp.int32(0), jnp.int32(len(order)))
+        jax.block_until_ready(now)
+        epoch += 1
+
+    def answer() -> np.ndarray:
+        return np.asarray(predict(layer, now.params, now.model_state, dataset.inputs, batch_size=batch))
+
+    return Peer(train, answer)
