@@ -21,6 +21,7 @@ from jaxnn.training.sharpness import Sharpness, hessian_vector_product, sharpnes
 from jaxnn.training.state import RunKeys, TrainState, init_train_state, run_keys
 from jaxnn.training.step import train_step
 from jaxnn.training.tensorboard import tensorboard
+from jaxnn.training.weights import load_weights, save_weights
 
 __all__ = [
     "CheckpointError",
@@ -49,6 +50,7 @@ __all__ = [
     "influence",
     "init_train_state",
     "landscape",
+    "load_weights",
     "lr_finder",
     "no_progress",
     "per_example_gradients",
@@ -58,6 +60,7 @@ __all__ = [
     "restore_checkpoint",
     "run_keys",
     "save_checkpoint",
+    "save_weights",
     "self_influence",
     "sharpness",
     "tensorboard",

@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxnn import checks, tree
 from jaxnn.files import write_whole
+from jaxnn.training.forms import forms, refuse_other_forms
 
 KEEP = 2  # the newest, and the one before it to fall back to
 MANIFEST, DIGEST, ARRAYS = "manifest.json", "manifest.sha256", "arrays"
@@ -58,7 +59,7 @@ def save_checkpoint(folder: str | os.PathLike[str], step: int, values: Any, note
     folder = Path(folder).absolute()
     path = folder / f"step_{step:08d}"
     part, before = path.with_suffix(".part"), path.with_suffix(".before")
-    manifest = {"step": int(step), "notes": dict(notes), "leaves": _leaves(values), "versions": _versions()}
+    manifest = {"step": int(step), "notes": dict(notes), "leaves": forms(values), "versions": _versions()}
     json.dumps(manifest, default=_plain)  # speaks before anything is written
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +118,7 @@ def restore_checkpoint(folder: str | os.PathLike[str], like: Any) -> Checkpoint:
         except CheckpointError as damage:
             damages.append(str(damage))
             continue
-        _same_leaves(path, manifest["leaves"], _leaves(like))
+        refuse_other_forms(f"{path} is of another model or optimizer", manifest["leaves"], forms(like))
         for damage in damages:
             warnings.warn(f"{damage}. Using {path.name} before it", stacklevel=2)
         return Checkpoint(_read_arrays(path / ARRAYS, like), manifest["notes"], manifest["step"], path)
@@ -203,28 +204,6 @@ def _read_arrays(path: Path, like: Any) -> Any:
 def _sharding(leaf: Any) -> jax.sharding.Sharding:
     """Return where an array lies, so that the restored one lies there too."""
     return leaf.sharding if isinstance(leaf, jax.Array) else jax.sharding.SingleDeviceSharding(jax.devices()[0])
-
-
-def _leaves(values: Any) -> dict[str, list]:
-    """Return dtype and shape of every array by its path, which has to be its own: {"a.b": ..., "a": {"b": ...}}."""
-    named = tree.paths(values)
-    if len(named) != len(jax.tree.leaves(values)):
-        paths = [tree.path_string(path) for path, _ in jax.tree.leaves_with_path(values)]
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise ValueError(f"a checkpoint holds arrays by their paths, but {twice} is the path of two: rename one")
-    return {name: [str(jnp.asarray(leaf).dtype), list(np.shape(leaf))] for name, leaf in named.items()}
-
-
-def _same_leaves(path: Path, found: Mapping[str, list], expected: Mapping[str, list]) -> None:
-    """Refuse a checkpoint of another model, with every difference at once."""
-    differences = [f"missing {name}" for name in expected if name not in found]
-    differences += [f"extra {name}" for name in found if name not in expected]
-    for name in expected:
-        if name in found and found[name] != expected[name]:
-            (dtype, shape), (saved_dtype, saved_shape) = expected[name], found[name]
-            differences.append(f"{name} is {saved_dtype} {tuple(saved_shape)} where {dtype} {tuple(shape)} is expected")
-    if differences:
-        raise ValueError(f"{path} is of another model or optimizer: {'; '.join(differences)}")
 
 
 def _files(folder: Path) -> list[str]:
