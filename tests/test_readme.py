@@ -16,6 +16,7 @@ def test_the_code_of_the_readme_runs(capsys, tmp_path, monkeypatch):
     assert printed["accuracy"] > 0.95
     assert list((tmp_path / "runs" / "digits").glob("step_*"))
     assert int(namespace["train_state"].step) == 100
+    assert namespace["probabilities"].shape == (360, 10)
 
 
 def test_commands_of_the_readme_are_targets_of_the_makefile():

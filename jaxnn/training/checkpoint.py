@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -182,6 +183,9 @@ def _unlogged() -> Iterator[None]:
     try:
         yield
     finally:
+        for thread in threading.enumerate():  # one may still be about to log, after another has raised
+            if type(thread).__module__.startswith("orbax."):
+                thread.join(timeout=10)
         logger.setLevel(level)
 
 
