@@ -161,6 +161,9 @@ WITHOUT_EXAMPLE = {
     # They need compiled programs, and are the inside of `fit` and `evaluate`, whose examples run them.
     *("jaxnn.training.loop.compile_programs", "jaxnn.training.loop.train", "jaxnn.training.epoch.no_progress"),
     *("jaxnn.training.evaluation.evaluation_step", "jaxnn.training.evaluation.check_labels"),
+    # They are the inside of `fit_many`, in the same way.
+    *("jaxnn.training.sweep_loop.start_chunk", "jaxnn.training.sweep_loop.train_chunk"),
+    "jaxnn.training.sweep_programs.compile_members",
     # They need a network, a machine's folders, or a prepared set.
     *("jaxnn.data.download.download", "jaxnn.data.download.unreachable", "jaxnn.data.prepared.from_tfds"),
     *("jaxnn.data.folders.data_folder", "jaxnn.data.folders.user_cache_folder"),

@@ -2,6 +2,7 @@
 
 from jaxnn.training.checkpoint import CheckpointError, checkpoints, restore_checkpoint, save_checkpoint
 from jaxnn.training.early_stopping import early_stopping
+from jaxnn.training.ensemble import ensemble_predict, stack_members
 from jaxnn.training.epoch import epoch_order, epoch_program, no_progress
 from jaxnn.training.evaluation import evaluate, predict
 from jaxnn.training.fit import fit
@@ -20,6 +21,9 @@ from jaxnn.training.per_example import (
 from jaxnn.training.sharpness import Sharpness, hessian_vector_product, sharpness
 from jaxnn.training.state import RunKeys, TrainState, init_train_state, run_keys
 from jaxnn.training.step import train_step
+from jaxnn.training.sweep import fit_many
+from jaxnn.training.sweep_results import Sweep, SweepInterrupted
+from jaxnn.training.sweep_settings import grid
 from jaxnn.training.tensorboard import tensorboard
 from jaxnn.training.weights import load_weights, save_weights
 
@@ -36,16 +40,21 @@ __all__ = [
     "Ramp",
     "RunKeys",
     "Sharpness",
+    "Sweep",
+    "SweepInterrupted",
     "TrainState",
     "checkpoints",
     "early_stopping",
+    "ensemble_predict",
     "epoch_order",
     "epoch_program",
     "evaluate",
     "filter_normalized",
     "fit",
+    "fit_many",
     "gradient_noise_scale",
     "gradient_norms",
+    "grid",
     "hessian_vector_product",
     "influence",
     "init_train_state",
@@ -63,6 +72,7 @@ __all__ = [
     "save_weights",
     "self_influence",
     "sharpness",
+    "stack_members",
     "tensorboard",
     "train_step",
 ]
