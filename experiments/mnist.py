@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from experiments import harness, image_run, recipes
-from experiments.image_run import DIGITS_EPOCHS, MEAN_STD, VALIDATION_SHARE, Recipe, load_images  # noqa: F401
+from experiments.image_run import Recipe
 from jaxnn import tree
 from jaxnn.data.images import ImageData
 from jaxnn.models import mlp

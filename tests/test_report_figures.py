@@ -3,7 +3,16 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
-from jaxnn.report import confusion, first_layer_weights, learning_curves, mistakes, optimizer_curves, per_class, save_png, style
+from jaxnn.report import (
+    confusion,
+    first_layer_weights,
+    learning_curves,
+    mistakes,
+    optimizer_curves,
+    per_class,
+    save_png,
+    style,
+)
 from jaxnn.report.curves import _apart
 from jaxnn.report.theme import THEMES, contrast, png
 

@@ -1,6 +1,8 @@
 """Training of plain functions over plain trees: model, loss and optimizer are values that are passed in."""
 
 from jaxnn.training.checkpoint import CheckpointError, checkpoints, restore_checkpoint, save_checkpoint
+from jaxnn.training.doctor import doctor
+from jaxnn.training.doctor_findings import Diagnosis, Finding
 from jaxnn.training.early_stopping import early_stopping
 from jaxnn.training.ensemble import ensemble_predict, stack_members
 from jaxnn.training.epoch import epoch_order, epoch_program, no_progress
@@ -29,6 +31,8 @@ from jaxnn.training.weights import load_weights, save_weights
 
 __all__ = [
     "CheckpointError",
+    "Diagnosis",
+    "Finding",
     "FitInterrupted",
     "FitResult",
     "Influence",
@@ -44,6 +48,7 @@ __all__ = [
     "SweepInterrupted",
     "TrainState",
     "checkpoints",
+    "doctor",
     "early_stopping",
     "ensemble_predict",
     "epoch_order",
