@@ -1,9 +1,7 @@
 """How to train the guide's networks as well as is known here: what the recipes `best` and `augmented` are.
 
-Each was chosen on validation images; `benchmarks/results/recipes.json` holds what they reach on test images.
+`python -m benchmarks.recipes` measures what they reach on test images.
 """
-
-from functools import partial
 
 import optax
 
@@ -11,26 +9,30 @@ from experiments.image_run import Recipe
 from jaxnn import tree
 from jaxnn.augmentation import compose, distort, flip
 from jaxnn.layers import dropout, sequential
-from jaxnn.losses import softmax_cross_entropy
 from jaxnn.models import cnn, mlp
 from jaxnn.optimizers import adamw
 from jaxnn.schedules import cosine_annealing
 
+# The perceptron without distortions, 40 epochs, seed 0: 98.78 % of the validation images with decay 0.1 and rate 5e-3,
+# 98.60 to 98.62 % with 0.01 and 3e-3.
+WEIGHT_DECAY = 0.1
+
 
 def falling(rate: float, steps: int) -> optax.GradientTransformation:
     """Make AdamW with a rate that falls to zero as half a wave of the cosine; weights decay, nothing else does."""
-    return adamw(cosine_annealing(rate, steps), mask=lambda params: tree.mask(params, r".*weight"))
+    return adamw(
+        cosine_annealing(rate, steps), weight_decay=WEIGHT_DECAY, mask=lambda params: tree.mask(params, r".*weight")
+    )
 
 
 def best_mlp(pixels: int, classes: int) -> Recipe:
     """Train the guide's layer sizes on the images as they are.
 
     Batch normalisation, dropout on the pixels too (Srivastava et al., 2014, Dropout: A Simple Way to Prevent Neural
-    Networks from Overfitting), label smoothing, decoupled weight decay, batches of 256, and a rate that falls to zero.
+    Networks from Overfitting), decoupled weight decay, batches of 256, and a rate that falls to zero.
     """
-    network = sequential(dropout(0.2), mlp((pixels, 512, 256, classes), dropout=0.4, batch_norm=True))
-    loss = partial(softmax_cross_entropy, label_smoothing=0.1)
-    return Recipe(network, falling, epochs=60, batch_size=256, learning_rate=3e-3, loss=loss)
+    network = sequential(dropout(0.1), mlp((pixels, 512, 256, classes), dropout=0.4, batch_norm=True))
+    return Recipe(network, falling, epochs=60, batch_size=256, learning_rate=5e-3)
 
 
 def augmented_mlp(pixels: int, classes: int) -> Recipe:

@@ -417,6 +417,7 @@ def test_a_healthy_network_has_no_finding(digits):
     jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.asarray, result.train_state))
 
 
+@pytest.mark.slow
 def test_the_same_seed_says_the_same():
     (data,) = read_only(Dataset(X.copy(), Y.copy()))
     first, again, other = (doctor(linear(6, 3), data, batch_size=8, seed=seed) for seed in (3, 3, 4))
@@ -443,6 +444,7 @@ def test_labels_that_do_not_fit_end_the_examination_of_training(digits):
     assert all("mend the labels" in f.advice for f in diagnosis.findings if f.check in ("one batch", "learning rate"))
 
 
+@pytest.mark.slow
 def test_regression_is_examined_as_far_as_it_goes():
     model = mlp((6, 16, 1))
     data = Dataset(X, np.tanh(X @ RANDOM.standard_normal((6, 1)).astype(np.float32)))

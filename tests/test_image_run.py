@@ -62,7 +62,7 @@ def test_the_recipes_rate_falls_to_zero_and_only_weights_decay():
     optimizer = recipe.optimizer(0.1, 1)
     nothing = jax.tree.map(np.zeros_like, params)
     updates, state = optimizer.update(nothing, optimizer.init(params), params)
-    np.testing.assert_allclose(updates["weight"], -0.1 * 0.01, rtol=1e-6)  # the rate times the decay
+    np.testing.assert_allclose(updates["weight"], -0.1 * 0.1, rtol=1e-6)  # the rate times the decay
     assert updates["bias"] == 0
     updates, _ = optimizer.update(nothing, state, params)
     assert updates["weight"] == 0

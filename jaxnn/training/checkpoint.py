@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,6 +80,7 @@ def save_checkpoint(folder: str | os.PathLike[str], step: int, values: Any, note
         os.replace(part, path)
         _synchronise(folder, deep=False)
     except OSError as error:
+        _remove_for_good(part)
         raise type(error)(error.errno, f"cannot save the checkpoint {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -86,6 +88,17 @@ def save_checkpoint(folder: str | os.PathLike[str], step: int, values: Any, note
     for old in (before, *others[KEEP - 1 :]):
         shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def _remove_for_good(folder: Path) -> None:
+    """Delete what a failed save left; a thread of Orbax that has not noticed may put it there again for a moment."""
+    absent = 0
+    for _ in range(40):
+        shutil.rmtree(folder, ignore_errors=True)
+        absent = 0 if folder.exists() else absent + 1
+        if absent == 3:
+            return
+        time.sleep(0.05)
 
 
 def checkpoints(folder: str | os.PathLike[str]) -> list[Path]:
