@@ -10,7 +10,6 @@ import safetensors.numpy
 
 from jaxnn import tree
 from jaxnn.layers import batch_norm, linear, sequential
-from jaxnn.training.checkpoint import CheckpointError
 from jaxnn.training.weights import load_weights, save_weights
 
 MODEL = sequential(linear(2, 3), batch_norm(3), jax.nn.relu, linear(3, 1))
@@ -121,20 +120,19 @@ def test_no_bit_can_change_unseen(tmp_path):
     params = {"w": jnp.arange(3.0), "b": jnp.ones(2, jnp.bfloat16)}
     path = save_weights(tmp_path / "model", params, (), model=linear(2, 3))
     whole = path.read_bytes()
-    refusals = 0
-    for bit in range(0, 8 * len(whole), 5):  # every bit of a byte, byte by byte
+    accepted = 0
+    for bit in range(0, 8 * len(whole), 5):  # five and eight share no factor: all places in a byte
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         try:
             loaded, _ = load_weights(path, like=(params, ()))
-        except CheckpointError:
-            refusals += 1
-        except ValueError:  # a name, a dtype or a shape is another now
-            refusals += 1
+        except ValueError:  # damaged (CheckpointError), or a name, a dtype or a shape is another now
+            pass
         else:  # the key of the metadata is no longer ours: without the SHA-256, but then the arrays are whole
+            accepted += 1
             assert tree.sha256(loaded) == tree.sha256(params)
-    assert 8 * len(whole) - refusals <= 8 * len('__metadata__""jaxnn""')
+    assert 0 < accepted <= 8 * len('__metadata__""jaxnn""')
 
 
 def test_a_full_disk_is_said(tmp_path, monkeypatch):
