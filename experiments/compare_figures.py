@@ -6,20 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.looks import LOOKS
 from jaxnn.report.curves import NO_METRIC
 from jaxnn.report.theme import WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-LOOKS = [
-    ("C0", "-", "o"),
-    ("C1", (0, (5, 1.6)), "s"),
-    ("C2", (0, (1, 1.2)), "^"),
-    ("C3", (0, (6, 1.5, 1, 1.5)), "D"),
-    ("C4", (0, (3, 1, 1, 1, 1, 1)), "v"),
-    ("C5", (0, (8, 3)), "X"),
-]
 
 History = Sequence[Mapping[str, Any]]
 

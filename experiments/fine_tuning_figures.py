@@ -5,17 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from experiments.looks import LOOKS
 from jaxnn.report.theme import WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-LOOKS = [
-    ("C0", "-", "o"),
-    ("C1", (0, (5, 1.6)), "s"),
-    ("C2", (0, (1, 1.2)), "^"),
-    ("C3", (0, (6, 1.5, 1, 1.5)), "D"),
-]
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
@@ -46,7 +40,9 @@ def accuracy_by_images(found: Mapping[str, Mapping[str, Mapping[int, Sequence[fl
     figure.get_layout_engine().set(w_pad=0.05, h_pad=0.06, wspace=0.04)  # type: ignore[union-attr]
     panels = figure.subplots(1, len(found), squeeze=False)[0]
     for panel, (task, of_task) in zip(panels, found.items(), strict=True):
-        for i, ((name, by_count), (color, dash, marker)) in enumerate(zip(of_task.items(), LOOKS, strict=True)):
+        for i, ((name, by_count), (color, dash, marker)) in enumerate(
+            zip(of_task.items(), LOOKS[: len(of_task)], strict=True)
+        ):
             counts = np.array(list(by_count))
             values = [100 * np.array(accuracies) for accuracies in by_count.values()]
             panel.errorbar(

@@ -76,16 +76,17 @@ LookInside: TypeAlias = Callable[..., list[Section]]
 where training was stopped, complete is false and what takes long is left out."""
 
 
-def load_images(config: Any) -> tuple[ImageData, str | None]:
-    """Load the data set that was asked for, or digits where `auto` finds no MNIST; and the sentence that says so."""
+def load_images(config: Any, auto: str = "mnist") -> tuple[ImageData, str | None]:
+    """Load the data set that was asked for, or digits where that of `auto` is not found; and what says so."""
     if config.dataset != "auto":
         return load(config.dataset, config.data_dir), None
     try:
-        return load("mnist", config.data_dir), None
+        return load(auto, config.data_dir), None
     except FileNotFoundError:
         if config.data_dir is not None:  # a folder that was named must hold the data
             raise
-    return load("digits"), "MNIST is neither on this machine nor could it be downloaded: these are the digits (8x8)."
+    name = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}[auto]
+    return load("digits"), f"{name} is neither on this machine nor could it be downloaded: these are the digits (8x8)."
 
 
 def check(name: str, config: Options) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.looks import LOOKS
 from experiments.optimizers_races import GROUPS, Decays, Lesson, Trajectory, Valley
 from jaxnn.report.theme import WIDTH, colors
 
@@ -12,13 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WINDOW = 40  # steps over which a training loss is averaged
-LOOKS = [
-    ("C0", "-", "o"),
-    ("C1", (0, (5, 1.6)), "s"),
-    ("C2", (0, (1, 1.2)), "^"),
-    ("C3", (0, (6, 1.5, 1, 1.5)), "D"),
-    ("C4", (0, (3, 1, 1, 1, 1, 1)), "v"),
-]
 
 
 def _panels(down: int, across: int, height: float, **options: Any) -> tuple["Figure", Any]:

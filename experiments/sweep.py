@@ -15,11 +15,11 @@ import numpy as np
 
 from experiments import harness
 from experiments import sweep_figures as figures
-from experiments.image_run import MEAN_STD
+from experiments.image_run import MEAN_STD, load_images
 from experiments.sweep_measures import Maker, measured, summary_of, words
 from jaxnn import checks
 from jaxnn.data import Dataset, take
-from jaxnn.data.images import ImageData, load
+from jaxnn.data.images import ImageData
 from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.models import mlp
@@ -66,19 +66,6 @@ class Config:
     """Print nothing but errors."""
 
 
-def load_clothes(config: Config) -> tuple[ImageData, str | None]:
-    """Load the data set that was asked for, or digits where `auto` finds no Fashion-MNIST; and what says so."""
-    if config.dataset != "auto":
-        return load(config.dataset, config.data_dir), None
-    try:
-        return load("fashion_mnist", config.data_dir), None
-    except FileNotFoundError:
-        if config.data_dir is not None:  # a folder that was named must hold the data
-            raise
-    words = "Fashion-MNIST is neither on this machine nor could it be downloaded: these are the digits (8x8)."
-    return load("digits"), words
-
-
 def parted(train: Dataset, images: int, seed: int) -> tuple[Dataset, Dataset]:
     """Draw training and validation images, the same for every network."""
     order = np.asarray(jax.random.permutation(run_keys(seed).split, train.size))
@@ -109,7 +96,7 @@ def main(config: Config) -> int:
     for name in ("images", "epochs", "batch_size", "seeds", "ensemble"):
         checks.positive_int("sweep", name, getattr(config, name))
     run_keys(config.seed)
-    data, substitute = load_clothes(config)
+    data, substitute = load_images(config, "fashion_mnist")
     make = maker(data, config.hidden)
     settings = grid(batch_norm=[False, True], dropout=config.dropouts, learning_rate=config.learning_rates)
     for setting in settings:
