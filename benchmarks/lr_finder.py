@@ -34,8 +34,8 @@ from jaxnn.losses import mean_squared_error, softmax_cross_entropy
 from jaxnn.models import cnn, mlp
 from jaxnn.optimizers import adam
 from jaxnn.report import environment
-from jaxnn.training import epoch_order, init_train_state, lr_finder, run_keys
-from jaxnn.training.short_training import all_trainings, short_training, side_by_side
+from jaxnn.training import init_train_state, lr_finder, run_keys
+from jaxnn.training.short_training import all_trainings, first_batches, short_training, side_by_side
 from jaxnn.training.sweep import fit_many
 from jaxnn.types import Layer, Loss
 
@@ -87,10 +87,8 @@ def measured_speed(work: Work, rounds: int) -> dict[str, Any]:
     model, loss, data, _, steps = work
     keys = run_keys(0)
     start = init_train_state(jax.jit(model.init), adam(1e-3), keys.init)
-    batch_size = min(64, data.size)
-    epochs = -(-steps // (data.size // batch_size))
-    orders = [epoch_order(keys.order, e, size=data.size, batch_size=batch_size)[0] for e in range(epochs)]
-    given = start.params, start.model_state, jax.device_put(data), jnp.concatenate(orders)[:steps], keys
+    order = first_batches(data, steps, 64, keys)
+    given = start.params, start.model_state, jax.device_put(data), order, keys
     rates = jnp.asarray(RATES, jnp.float32)
     together = side_by_side(start.params)
     many = jax.jit(all_trainings(model, loss, adam, together))

@@ -11,9 +11,9 @@ import numpy as np
 from jaxnn.data import Dataset, split, take
 from jaxnn.training.doctor_data import classes_of
 from jaxnn.training.doctor_findings import Finding, graded, not_examined, noted
-from jaxnn.training.epoch import epoch_order
 from jaxnn.training.evaluation import predict
 from jaxnn.training.lr_finder import LearningRates, MakeOptimizer, lr_finder
+from jaxnn.training.short_training import first_batches
 from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import train_step
 from jaxnn.types import Init, Layer, Loss, Params, State
@@ -56,19 +56,6 @@ def short_training(model: Layer, loss: Loss, optimizer: Any) -> Training:
         return jax.lax.scan(one_step, start, order)[0][:2]
 
     return training
-
-
-def orders(dataset: Dataset, steps: int, batch_size: int, keys: RunKeys) -> jax.Array:
-    """Return the batches [steps, batch] of the first epochs of a run.
-
-    >>> from jaxnn.training import run_keys
-    >>> orders(Dataset(np.zeros(5), np.zeros(5)), 4, 2, run_keys(0)).shape
-    (4, 2)
-    """
-    size = min(batch_size, dataset.size)
-    epochs = -(-steps // (dataset.size // size))
-    order = [epoch_order(keys.order, epoch, size=dataset.size, batch_size=size)[0] for epoch in range(epochs)]
-    return jnp.concatenate(order)[:steps]
 
 
 def rates(
@@ -143,7 +130,7 @@ def one_batch(
     1.0
     """
     name = "one batch"
-    batch = take(dataset, np.asarray(orders(dataset, 1, BY_HEART, keys)[0]))
+    batch = take(dataset, np.asarray(first_batches(dataset, 1, BY_HEART, keys)[0]))
     order = jnp.broadcast_to(jnp.arange(batch.size), (HEART_STEPS, batch.size))
     trained = short_training(model, loss, optimizer)(params, state, jax.device_put(batch), order, keys)
     outputs = predict(model, *trained, batch.inputs)
@@ -198,7 +185,7 @@ def order_of_pixels(
     train, unseen = split(dataset, HELD_OUT, keys.split) if validation is None else (dataset, validation)
     unseen = take(unseen, np.arange(min(UNSEEN, unseen.size)))
     training = short_training(model, loss, optimizer)
-    order = orders(train, ORDER_STEPS, batch_size, keys)
+    order = first_batches(train, ORDER_STEPS, batch_size, keys)
     pixels = np.asarray(jax.random.permutation(keys.augmentation, int(np.prod(train.inputs.shape[1:3]))))
     accuracies = []
     for shuffle in (lambda x: x, lambda x: shuffled(x, pixels)):

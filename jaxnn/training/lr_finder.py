@@ -10,9 +10,8 @@ from jaxtyping import Float
 
 from jaxnn import checks
 from jaxnn.data import Dataset, check_dataset
-from jaxnn.training.epoch import epoch_order
 from jaxnn.training.evaluation import check_labels
-from jaxnn.training.short_training import MakeOptimizer, all_trainings, short_training, side_by_side
+from jaxnn.training.short_training import MakeOptimizer, all_trainings, first_batches, short_training, side_by_side
 from jaxnn.training.state import RunKeys, TrainState, check_optimizer, init_train_state, run_keys
 from jaxnn.types import Array, Init, Layer, Loss
 
@@ -228,7 +227,4 @@ def _prepared(
     keys = run_keys(seed)
     start = init_train_state(init or jax.jit(model.init), optimizer, keys.init)
     check_labels(function, model, start.params, start.model_state, dataset)
-    size = min(batch_size, dataset.size)
-    epochs = -(-steps // (dataset.size // size))
-    order = [epoch_order(keys.order, epoch, size=dataset.size, batch_size=size)[0] for epoch in range(epochs)]
-    return model, start, jax.device_put(dataset), jnp.concatenate(order)[:steps], keys
+    return model, start, jax.device_put(dataset), first_batches(dataset, steps, batch_size, keys), keys

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxnn import tree
 from jaxnn.data import Dataset
+from jaxnn.training.epoch import epoch_order
 from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import mean, measure, train_step
 from jaxnn.types import Layer, Loss, Params, State
@@ -45,6 +46,19 @@ def short_training(model: Layer, loss: Loss, make_optimizer: MakeOptimizer) -> C
         return jax.lax.scan(one_step, start, (order, rates))[1]
 
     return training
+
+
+def first_batches(dataset: Dataset, steps: int, batch_size: int, keys: RunKeys) -> jax.Array:
+    """Return the batches [steps, batch] of the first epochs of a run.
+
+    >>> from jaxnn.training import run_keys
+    >>> first_batches(Dataset(jnp.zeros(5), jnp.zeros(5)), 4, 2, run_keys(0)).shape
+    (4, 2)
+    """
+    size = min(batch_size, dataset.size)
+    epochs = -(-steps // (dataset.size // size))
+    order = [epoch_order(keys.order, epoch, size=dataset.size, batch_size=size)[0] for epoch in range(epochs)]
+    return jnp.concatenate(order)[:steps]
 
 
 def all_trainings(model: Layer, loss: Loss, make_optimizer: MakeOptimizer, together: bool) -> Callable[..., Any]:
