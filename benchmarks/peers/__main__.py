@@ -30,8 +30,11 @@ from jaxnn.files import write_whole
 from jaxnn.report import environment
 
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
-NEEDS = {"torch": "torch", "torch_channels_last": "torch", "torch_compile": "torch"}  # what a peer imports
-ONLY = {"torch_channels_last": ("cnn",)}  # the same as another one elsewhere
+NEEDS = {  # what a peer imports
+    **{"linen": "flax", "nnx": "flax", "equinox": "equinox", "keras": "keras", "numpy": "numpy"},
+    **{"torch": "torch", "torch_channels_last": "torch", "torch_compile": "torch"},
+}
+ONLY = {"torch_channels_last": ("cnn",), "numpy": ("mlp",)}  # the same as another one elsewhere; there is no other
 PASS_STEPS = {"mlp": 100, "cnn": 10, "rnn": 40, "lstm": 20, "transformer": 8, "transformer_2048": 8}  # of 64 examples
 TOLERANCE = 1e-4
 

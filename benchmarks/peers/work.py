@@ -47,6 +47,15 @@ def data(network: str, count: int, seed: int = 0) -> Data:
     return Data(inputs, random.integers(0, CLASSES, count, dtype=np.int32))
 
 
+def batches_of_rows(random: np.random.Generator, count: int, batch: int) -> np.ndarray:
+    """Draw a new order of the examples and cut it into whole batches, integers [batches, batch].
+
+    >>> batches_of_rows(np.random.default_rng(0), 7, 2).shape
+    (3, 2)
+    """
+    return random.permutation(count)[: count // batch * batch].reshape(-1, batch)
+
+
 def multiply_adds(network: str) -> int:
     """Count the multiply-adds of one example's forward pass, of its matrix products and convolutions.
 
