@@ -28,6 +28,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a picture of any size (PNG, JPEG); an .npy of images [N, H, W] as bytes; a text file with a text a line",
     )
+    demo = commands.add_parser("demo", help="draw with the mouse or a finger, and watch what a network makes of it")
+    demo.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="the output folder of a finished run on images")
+    demo.add_argument("--port", type=int, default=0, help="of the page on this machine (default: a free one)")
     return whole
 
 
@@ -45,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from jaxnn.commands.predict import predict
 
             return predict(options.folder, options.files)
+        if options.command == "demo":
+            from jaxnn.commands.demo import demo
+
+            return demo(options.folder, options.port)
         parser().print_help()
         return 0
     except KeyboardInterrupt:

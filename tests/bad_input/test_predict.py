@@ -12,11 +12,12 @@ from PIL import Image
 from refusal import refused
 
 from jaxnn.__main__ import main
+from jaxnn.commands.demo import demo, make_server
 from jaxnn.commands.examples import read_examples
 from jaxnn.data.frame import FRAMES, fit_frame
 from jaxnn.interop.export import save_onnx, save_stablehlo
 from jaxnn.interop.trained import LABELS, PROGRAM, Trained, load_trained, save_trained
-from jaxnn.layers import linear
+from jaxnn.layers import flatten, linear, normalize, sequential
 from jaxnn.types import Layer
 
 IMAGES = Trained(len, "", "mnist", ("a", "b"), "image", (28, 28, 1), "uint8", FRAMES["mnist"])
@@ -237,6 +238,23 @@ def test_texts_that_are_none(tmp_path, content, words):
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     refused(ValueError, lambda: read_examples(path, TEXTS), str(path), words)
+
+
+def test_demo_takes_a_network_of_grey_images_and_a_free_port(run, tmp_path, capsys):
+    refused(ValueError, lambda: demo(run), "grey images", "reads features", "use predict")
+    for port in (-1, 65536):
+        refused(ValueError, lambda port=port: make_server(IMAGES, port), "0..65535", str(port))
+    model = sequential(flatten(), linear(4, 2))
+    params = ((), linear(4, 2).init(jax.random.key(0))[0])
+    inputs = np.zeros((1, 2, 2, 1), np.uint8)
+    save_trained(tmp_path, sequential(normalize(0, 1), model), ((), params), ((), ((), ())), inputs, "ab")
+    with make_server(IMAGES) as server:
+        port = server.server_port
+        assert main(["demo", str(tmp_path), "--port", str(port)]) == 2
+    output, errors = capsys.readouterr()
+    assert (output, len(errors.splitlines())) == ("", 1)
+    assert f"cannot listen on 127.0.0.1:{port}" in errors
+    assert "--port" in errors
 
 
 def test_frames_take_grey_pictures():
