@@ -1,0 +1,1 @@
+"""Weights and models in and out: to and from other frameworks, and as programs that run without this library."""
