@@ -55,7 +55,7 @@ def test_which_is_which_is_never_guessed(tmp_path):
     path = tmp_path / "model.safetensors"
     safetensors.numpy.save_file(linear("hidden", 3, 3) | linear("body", 3, 3), path)
     for state_dict in (path, safetensors.numpy.load_file(path), safetensors.numpy.load(path.read_bytes())):
-        refused(ValueError, lambda s=state_dict: from_torch(s, square), "body, hidden", "say in names", "of 1, 3")
+        refused(ValueError, lambda s=state_dict: from_torch(s, square), "body", "hidden", "say in names", "of 1, 3")
 
 
 @pytest.mark.parametrize(
