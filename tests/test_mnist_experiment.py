@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from jaxnn.data.images import load
+from jaxnn.interop.trained import load_trained, probabilities
+
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.xdist_group("heavy")
@@ -64,6 +67,9 @@ def test_digits_are_learned_and_everything_is_written(tmp_path):
     assert output.splitlines()[0].startswith("digits: 1,437 training and 360 test images")
     assert max(map(len, output.splitlines()[1:-1])) <= 80
     tensorboard_has(folder, records)
+    images, labels, _ = load("digits").test
+    answers = probabilities(load_trained(folder), images).argmax(-1)
+    assert (answers == labels).mean() == pytest.approx(found["test_accuracy"])
     page_needs_no_network((folder / "report.html").read_text())
 
 
