@@ -36,7 +36,7 @@ MODELS = {
     "transformer": (transformer_classifier(50, 8, 2, 1, 10, **SMALL), TOKENS),
     "transformer with padding": (transformer_classifier(50, 8, 2, 1, 10, pad_id=0, norm_first=True, **SMALL), TOKENS),
 }
-SLOW = {"mlp with batch norm", "rnn", "gru", "gru of tokens", "transformer"}
+SLOW = {"mlp", "mlp with batch norm", "rnn", "gru", "gru of tokens", "transformer"}
 EACH = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in MODELS]
 
 
