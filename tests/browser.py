@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-SECONDS = 20  # for anything that the browser is asked
+SECONDS = 60  # for anything that the browser is asked
 
 
 def find_chromium():

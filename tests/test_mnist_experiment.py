@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from jaxnn.data.images import load
+from jaxnn.interop.trained import load_trained, probabilities
+
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.experiment
@@ -76,6 +79,9 @@ def test_without_data_and_network_digits_are_learned_and_everything_is_written(o
     assert "MNIST is neither on this machine nor could it be downloaded" in output.splitlines()[1]
     assert max(map(len, output.splitlines()[2:-1])) <= 80
     tensorboard_has(folder, records)
+    images, labels, _ = load("digits").test
+    answers = probabilities(load_trained(folder), images).argmax(-1)
+    assert (answers == labels).mean() == pytest.approx(found["test_accuracy"])
     page = (folder / "report.html").read_text()
     assert "MNIST is neither" in page
     page_needs_no_network(page)

@@ -100,7 +100,9 @@ def save_onnx(path: str | os.PathLike[str], model: Layer, params: Params, state:
     try:
         graph = to_onnx(program, inputs=taken, model_name="jaxnn", input_names=["inputs"], output_names=["outputs"])
     except Exception as error:  # of many kinds: it says so in its own words
-        raise NotImplementedError(f"save_onnx: jax2onnx cannot convert {model.name}: {error}") from error
+        raise NotImplementedError(
+            f"save_onnx: jax2onnx cannot convert {model.name} with jax {jax.__version__}: {error}"
+        ) from error
     finally:
         chatter.setLevel(level)
     return write_whole(path, graph.SerializeToString())
