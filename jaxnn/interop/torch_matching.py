@@ -117,7 +117,7 @@ def match(
         if len(found) > 1 and not ordered:
             if len({re.sub(r"\d+", "#", name) for name in found}) > 1:
                 problems.append(
-                    f"{', '.join(found)} have the same shapes, and their order is not known (files keep none): say in "
+                    f"{', '.join(sorted(found))} have the same shapes, and their order is not known (files keep none): say in "
                     f"names which is which of {', '.join(module.path for module in ours)}"
                 )
             found.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name)])

@@ -1,13 +1,20 @@
 """Weights from elsewhere that do not fit: everything that is wrong in one message, and never a pickle."""
 
+import sys
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from flax import nnx
 from refusal import refused
 
 from jaxnn import layers, models
+from jaxnn.interop.equinox import from_equinox
+from jaxnn.interop.flax import from_linen, from_nnx
+from jaxnn.interop.modules import arguments
 from jaxnn.interop.torch import from_torch, to_torch
 from jaxnn.training.checkpoint import CheckpointError
 from jaxnn.training.weights import save_weights
@@ -54,8 +61,8 @@ def test_which_is_which_is_never_guessed(tmp_path):
     square = models.mlp((3, 3, 3))
     path = tmp_path / "model.safetensors"
     safetensors.numpy.save_file(linear("hidden", 3, 3) | linear("body", 3, 3), path)
-    for state_dict in (path, safetensors.numpy.load_file(path), safetensors.numpy.load(path.read_bytes())):
-        refused(ValueError, lambda s=state_dict: from_torch(s, square), "body", "hidden", "say in names", "of 1, 3")
+    for state_dict in (path, safetensors.numpy.load_file(path)):
+        refused(ValueError, lambda s=state_dict: from_torch(s, square), "body, hidden", "say in names", "of 1, 3")
 
 
 @pytest.mark.parametrize(
@@ -148,3 +155,72 @@ def test_params_of_another_model_do_not_go_out():
     refused(ValueError, lambda: to_torch(params, state, MODEL, names={"1": "a", "3": "a"}), "gives a to more than one")
     refused(ValueError, lambda: to_torch(params, state, MODEL, like=linear("a", 4, 3)), "to_torch: like does not fit")
     refused(TypeError, lambda: to_torch(params, state, MODEL, like=3), "to_torch expected like to be a dict")
+
+
+class Masked(nn.Module):
+    def __call__(self, x, mask, train):
+        return x
+
+
+class Dropping(nnx.Module):
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(2, 3, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dropout(self.linear(x))
+
+
+X = np.ones((1, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: from_linen(3, X), ["from_linen expected a module such as nn.Dense(3) but got int"]),
+        (lambda: from_linen(nn.Dense, X), ["got the class Dense itself"]),
+        (lambda: from_linen(Dropping(nnx.Rngs(0)), X), ["got Dropping: from_nnx takes it"]),
+        (lambda: from_linen(nn.Dense(3), (1, 2)), ["expected sample_input to be an array but got tuple"]),
+        (lambda: from_linen(Masked(), X), ["from_linen calls a module with x and its mode", "asks for mask as well"]),
+        (lambda: from_nnx(3), ["from_nnx expected a module", "lambda rngs: CNN(10, rngs=rngs)", "but got int"]),
+        (lambda: from_nnx(nn.Dense(3)), ["but got Dense: from_linen takes it"]),
+        (lambda: from_nnx(nnx.Linear), ["lambda rngs: CNN(10, rngs=rngs)", "got the class Linear itself"]),
+        (lambda: from_nnx(lambda rngs: 3), ["to make an nnx module but got int"]),
+        (lambda: arguments("from_nnx", lambda x, y: x), ["asks for y as well: write a module around it"]),
+    ],
+)
+def test_what_is_no_module(make, words):
+    refused(TypeError, make, *words)
+
+
+def test_modules_are_asked_what_layers_are_asked():
+    dense = from_linen(nn.Dense(3), X)
+    params, state = dense.init(jax.random.key(0))
+    words = "from_linen(Dense(features=3)) expected floats but got uint8", "normalize"
+    refused(TypeError, lambda: dense.apply(params, state, np.ones((1, 2), np.uint8)), *words)
+    refused(TypeError, lambda: dense.init(0), "expected a key")
+    linen = from_linen(nn.Dropout(0.5), X)
+    for layer in (linen, from_nnx(Dropping)):
+        params, state = layer.init(jax.random.key(0))
+        refused(ValueError, lambda: layer.apply(params, state, X, train=True), layer.name, "pass key=")  # noqa: B023
+        assert layer.apply(params, state, X)[1] is state
+
+
+def test_a_library_that_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "equinox", None)
+    refused(ImportError, lambda: from_equinox(None), "from_equinox needs equinox: pip install 'jaxnn[interop]'")
+
+
+def test_what_is_no_module_of_equinox():
+    eqx = pytest.importorskip("equinox", reason="Equinox is not installed")
+    norm, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(2, "batch", mode="batch")
+    dropout = from_equinox(eqx.nn.Dropout(0.5))
+    words = "from_equinox expected a module", "lambda key: CNN(10, key=key)"
+    refused(TypeError, lambda: from_equinox(3), *words, "but got int")
+    refused(TypeError, lambda: from_equinox(eqx.nn.Linear), *words, "got the class Linear itself")
+    refused(TypeError, lambda: from_equinox(nn.Dense(3)), *words, "from_linen takes it")
+    refused(TypeError, lambda: from_equinox(lambda key: 3), "to make a module but got int")
+    refused(TypeError, lambda: from_equinox(norm, {}), "state to be an eqx.nn.State but got dict")
+    refused(ValueError, lambda: from_equinox(norm), "expected the state of BatchNorm too")
+    refused(ValueError, lambda: from_equinox(lambda key: norm, state), "its state is made with it")
+    refused(ValueError, lambda: dropout.apply((), (), X, train=True), "from_equinox(Dropout)", "pass key=")
