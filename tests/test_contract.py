@@ -111,7 +111,14 @@ LAYERS = {
 
 # What is built of the other layers, and takes the longest.
 COMPOSED = {
-    *("cnn", "transformer_classifier", "transformer_encoder, norm first", "lstm_classifier", "mlp with batch norm"),
+    *(
+        "cnn",
+        "transformer_classifier",
+        "transformer_encoder_layer",
+        "transformer_encoder, norm first",
+        "lstm_classifier",
+        "mlp with batch norm",
+    ),
     *("average, adaptive and global pools", "repeat of remat", "repeat", "multi_head_attention"),
     *("gru in both directions", "mlp", "lstm of two layers"),
 }
