@@ -51,6 +51,8 @@ class Options:
     """The whole run is a function of it."""
     resume: bool = False
     """Go on with the run in the output folder where it was stopped or killed; more epochs and seeds go on too."""
+    all_images: bool = False
+    """Train on the validation images too, with settings that were chosen without it; the test set is used once."""
     watch_test: bool = False
     """As the guide does: train on every training image and look at the test set after each epoch."""
     tensorboard: bool = False
@@ -164,7 +166,8 @@ def chosen(config: Options, recipe: Recipe, data: ImageData) -> Recipe:
 
 def train(config: Options, recipe: Recipe, model: Layer, data: ImageData, seed: int, out: Path) -> FitResult:
     """Train one network; a line of `metrics.jsonl` an epoch names the seed."""
-    size = data.train.size - (0 if config.watch_test else round(VALIDATION_SHARE * data.train.size))
+    share = 0.0 if config.watch_test or config.all_images else VALIDATION_SHARE
+    size = data.train.size - round(share * data.train.size)
     steps = max(1, recipe.epochs * math.ceil(size / recipe.batch_size))
     with harness.recorder(out, f"tensorboard/seed_{seed}" if config.tensorboard else None) as write:
 
@@ -182,7 +185,7 @@ def train(config: Options, recipe: Recipe, model: Layer, data: ImageData, seed: 
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             validation=data.test if config.watch_test else None,
-            validation_split=0.0 if config.watch_test else VALIDATION_SHARE,
+            validation_split=share,
             augment=recipe.augment,
             seed=seed,
             checkpoints=out / harness.CHECKPOINTS / f"seed_{seed}",

@@ -47,6 +47,13 @@ def test_the_seeds_of_a_recipe_answer_together_with_the_mean_of_their_probabilit
     assert min(right) > 0.7  # 240 images, 32 steps
 
 
+def test_all_images_are_trained_on_and_none_is_left_to_validate(tmp_path):
+    config = mnist.Config(epochs=2, batch_size=60, all_images=True, quiet=True, out=tmp_path)
+    assert mnist.main(config) == 0
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert (found["steps"], found["validation_accuracy"], found["test_evaluations"]) == (2 * 240 // 60, None, 1)
+
+
 def test_options_take_the_place_of_the_recipes():
     recipe = mnist.recipe(mnist.Config(recipe="best"), DATA)
     mnist_data = DATA._replace(name="mnist")
