@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn import checks
-from jaxnn.interop.modules import arguments, described, imported, is_module, modes
+from jaxnn.interop.modules import arguments, described, imported, is_module, modes, own_arrays
 from jaxnn.types import Layer
 
 
@@ -57,8 +57,12 @@ def from_equinox(module: Any, state: Any = None, *, axis_name: str = "batch") ->
             state["other arrays"] = others
         return params if jax.tree.leaves(params) else (), state or ()
 
+    expected = jax.eval_shape(init, jax.random.key(0))
+
     def apply(params, state, x, /, *, key=None, train=False):
         checks.array(name, "x", x)
+        own_arrays(name, "params", params, expected[0])
+        own_arrays(name, "state", state, expected[1])
         given = dict(state or {})
         arrays = [tree for tree in (params, given.pop("other arrays", None)) if isinstance(tree, eqx.Module)]
         called = eqx.combine(*arrays, without_arrays[train])
@@ -89,7 +93,7 @@ def from_equinox(module: Any, state: Any = None, *, axis_name: str = "batch") ->
 
 def _settled(leaf: jax.Array) -> jax.Array:
     """Fix the dtype of a number that Python made, which JAX would let give way to that of others."""
-    return jax.lax.convert_element_type(leaf, leaf.dtype)
+    return jax.lax.convert_element_type(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf
 
 
 def _is_required(call: Any, argument: str) -> bool:
@@ -114,8 +118,8 @@ def _maker(eqx: Any, module: Any, state: Any) -> Callable[[Any], Any]:
     by_name = _takes(module, key=None)
     if is_module(module) or not (by_name or _takes(module, None)):
         raise TypeError(
-            "from_equinox expected a module, or what makes one of a key as in from_equinox(lambda key: CNN(10, key=key)),"
-            f" but got {described(module)}"
+            "from_equinox expected a module, or what makes one of a key as in "
+            f"from_equinox(lambda key: CNN(10, key=key)), but got {described(module)}"
         )
 
     def make(key):

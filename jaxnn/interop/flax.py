@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn import checks
-from jaxnn.interop.modules import arguments, described, imported, is_module, modes
+from jaxnn.interop.modules import arguments, described, imported, is_module, modes, own_arrays
 from jaxnn.types import Array, Layer
 
 
@@ -97,6 +97,7 @@ def from_nnx(module: Any) -> Layer:
     kinds = (nnx.Param, nnx.RngState, ...)
     _, *templates = nnx.split(model, *kinds)
     streams, others = nnx.to_flat_state(templates[1]), {path for path, _ in nnx.to_flat_state(templates[2])}
+    expected = [nnx.to_pure_dict(template) for template in (templates[0], templates[2])]
 
     def values(variables):
         """Return variables as nested dicts of arrays, those alone that the module had from the start."""
@@ -131,7 +132,8 @@ def from_nnx(module: Any) -> Layer:
         else:
             key = jax.random.key(0)  # for streams that nobody asks in evaluation
         filled = []
-        for template, given in ((templates[0], params), (templates[2], state)):
+        for what, template, given in (("params", templates[0], params), ("state", templates[2], state)):
+            own_arrays(name, what, given, expected[what == "state"])
             copy = jax.tree.map(lambda leaf: leaf, template)
             nnx.replace_by_pure_dict(copy, given or {})
             filled.append(copy)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Any
 
+from jaxnn import tree
+
 # Arguments by which modules are told the mode, and what they are in training.
 MODES = {"train": True, "training": True, "is_training": True}
 MODES |= {"deterministic": False, "use_running_average": False, "inference": False}
@@ -59,6 +61,19 @@ def modes(names: Collection[str], train: bool) -> dict[str, bool]:
     {'deterministic': False}
     """
     return {name: MODES[name] == train for name in names if name in MODES}
+
+
+def own_arrays(name: str, what: str, given: Any, expected: Any) -> None:
+    """Refuse params or state with other arrays than those that a module has.
+
+    >>> own_arrays("from_nnx(Linear)", "params", {}, {"kernel": 0})
+    Traceback (most recent call last):
+    ValueError: from_nnx(Linear) expected params with kernel but got none: use its own init
+    """
+    found, wanted = list(tree.paths(given)), list(tree.paths(expected))
+    if found != wanted:
+        listed = [", ".join(paths) or "none" for paths in (wanted, found)]
+        raise ValueError(f"{name} expected {what} with {listed[0]} but got {listed[1]}: use its own init")
 
 
 HOMES = {"flax.linen": "from_linen", "flax.nnx": "from_nnx", "equinox.": "from_equinox"}

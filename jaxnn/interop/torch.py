@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn import checks, tree
-from jaxnn.interop.torch_matching import BATCHES, in_order, match, named_modules, renamed, unknown_names, whole_name
-from jaxnn.interop.torch_modules import Module, Place, drawn_shapes, here, there, torch_modules
+from jaxnn.interop.names import checked_names, renamed, unknown_names
+from jaxnn.interop.parts import drawn_shapes, refuse_other_shapes
+from jaxnn.interop.torch_matching import BATCHES, in_order, match, named_modules, whole_name
+from jaxnn.interop.torch_modules import Module, Place, here, there, torch_modules
 from jaxnn.training.weights import read_arrays
 from jaxnn.types import Layer, Params, State
 
@@ -94,10 +96,10 @@ def to_torch(
     {'0.weight': (3, 2), '0.bias': (3,), 'out.weight': (1, 3)}
     """
     model, own, shapes = _own_modules("to_torch", model, image_channels)
-    leaves = {where: tree.paths(values) for where, values in (("params", params), ("state", state))}
-    _refuse_other_shapes(model, leaves, shapes)
+    refuse_other_shapes("to_torch", model, {"params": params, "state": state}, shapes)
+    leaves = {"params": tree.paths(params), "state": tree.paths(state)}
     if like is None:
-        return _named(own, leaves, _checked("to_torch", names))
+        return _named(own, leaves, checked_names("to_torch", names))
     arrays, ordered = _arrays("to_torch", "like", like)
     written = dict(arrays)  # in its order, and with its counters
     for place, name in _places("to_torch: like", model, own, arrays, ordered, names):
@@ -113,14 +115,6 @@ def _own_modules(function: str, model: Layer, image_channels: int) -> tuple[Laye
     return model, torch_modules(function, model, *shapes, image_channels), shapes
 
 
-def _checked(function: str, names: Mapping[str, str] | None) -> Mapping[str, str]:
-    if names is None:
-        return {}
-    if not isinstance(names, Mapping) or not all(isinstance(word, str) for pair in names.items() for word in pair):
-        raise TypeError(f"{function} expected names such as {{'1': 'fc1'}}, our paths and PyTorch's, but got {names!r}")
-    return names
-
-
 def _places(
     what: str,
     model: Layer,
@@ -132,7 +126,7 @@ def _places(
     """Return each place with the name of its array; refuse arrays that are not those of the model."""
     theirs = named_modules(arrays)
     shapes = {name: array.shape for name, array in arrays.items()}
-    names = _checked(what.split(":")[0], names)
+    names = checked_names(what.split(":")[0], names)
     pairs, problems = match(own, theirs, shapes, names, ordered and in_order(arrays, theirs))
     if problems:
         raise ValueError(f"{what} does not fit {model.name}: {'; '.join(problems)}")
@@ -148,7 +142,7 @@ def _named(
     own: list[Module], leaves: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
     """Give every array the name that it has in an `nn.Sequential` of the same parts, or that `names` gives it."""
-    if problems := unknown_names(own, names):
+    if problems := unknown_names([module.path for module in own], names):
         raise ValueError(f"to_torch: {'; '.join(problems)}")
     written: dict[str, np.ndarray] = {}
     for module in own:
@@ -166,22 +160,6 @@ def _named(
 def _whole(array: np.ndarray) -> np.ndarray:
     """Copy an array in the order of its axes: safetensors writes the bytes of any other one as they lie, wrongly."""
     return np.array(array, order="C")
-
-
-def _refuse_other_shapes(model: Layer, leaves: Mapping[str, Mapping[str, Any]], shapes: tuple[Params, State]) -> None:
-    problems = []
-    for (where, given), template in zip(leaves.items(), shapes, strict=True):
-        expected = {path: leaf.shape for path, leaf in tree.paths(template).items()}
-        found = {path: np.shape(leaf) for path, leaf in given.items()}
-        problems += [f"{where} {path} is missing" for path in expected if path not in found]
-        problems += [f"{where} {path} is one too many" for path in found if path not in expected]
-        problems += [
-            f"{where} {path} is {found[path]} where {shape} is expected"
-            for path, shape in expected.items()
-            if found.get(path, shape) != shape
-        ]
-    if problems:
-        raise ValueError(f"to_torch expected params and state of {model.name}, but {'; '.join(problems)}")
 
 
 def _arrays(function: str, what: str, given: Any) -> tuple[dict[str, np.ndarray], bool]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
+from jaxnn.interop.names import renamed, unknown_names
 from jaxnn.interop.torch_modules import Module
 
 BATCHES = "num_batches_tracked"  # a counter of PyTorch's batch norm; nothing here has it
@@ -65,34 +66,6 @@ def in_order(names: Iterable[str], modules: Names) -> bool:
     return names != sorted(names) and len(visits) == len(set(visits)) and not biases_first
 
 
-def renamed(path: str, names: Mapping[str, str]) -> str | None:
-    """Return what `names` calls a path, by the longest beginning of it that stands there; None where none does.
-
-    >>> renamed("encoder.layers.0", {"encoder": "transformer"}), renamed("3", {"encoder": "transformer"})
-    ('transformer.layers.0', None)
-    """
-    parts = path.split(".") if path else []
-    for length in range(len(parts), -1, -1):
-        start = ".".join(parts[:length])
-        if start in names:
-            return ".".join(filter(None, (names[start], *parts[length:])))
-    return None
-
-
-def unknown_names(own: list[Module], names: Mapping[str, str]) -> list[str]:
-    """Say which keys of `names` are no path of a layer, nor the beginning of one.
-
-    >>> unknown_names([Module("encoder.layers.0", "linear", {})], {"encoder": "transformer", "7": "fc"})
-    ["names has '7', but the layers are encoder.layers.0"]
-    """
-    layers = ", ".join(module.path or "''" for module in own)
-    known = ["", *(f"{module.path}." for module in own)]
-    unknown = [
-        start for start in names if not any(f"{path}".startswith(f"{start}." if start else "") for path in known)
-    ]
-    return [f"names has {start!r}, but the layers are {layers}" for start in unknown]
-
-
 def match(
     own: list[Module], theirs: Names, shapes: Shapes, names: Mapping[str, str], ordered: bool
 ) -> tuple[list[tuple[Module, str]], list[str]]:
@@ -117,8 +90,8 @@ def match(
         if len(found) > 1 and not ordered:
             if len({re.sub(r"\d+", "#", name) for name in found}) > 1:
                 problems.append(
-                    f"{', '.join(sorted(found))} have the same shapes, and their order is not known (files keep none): say in "
-                    f"names which is which of {', '.join(module.path for module in ours)}"
+                    f"{', '.join(sorted(found))} have the same shapes, and their order is not known (files keep none): "
+                    f"say in names which is which of {', '.join(module.path for module in ours)}"
                 )
             found.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
         pairs += zip(ours, found, strict=False)
@@ -146,7 +119,7 @@ def _by_name(own: list[Module], theirs: Names, names: Mapping[str, str]) -> tupl
             problems.append(f"nothing is called {target}, for {_described(module)}")
     found = [name for _, name in pairs]
     problems += [f"names gives {name} to more than one layer" for name in dict.fromkeys(found) if found.count(name) > 1]
-    return pairs, problems + unknown_names(own, names)
+    return pairs, problems + unknown_names([module.path for module in own], names)
 
 
 def _as_embedding(module: Module) -> Module:

@@ -14,6 +14,7 @@ from refusal import refused
 from jaxnn import layers, models
 from jaxnn.interop.equinox import from_equinox
 from jaxnn.interop.flax import from_linen, from_nnx
+from jaxnn.interop.flax_variables import to_linen
 from jaxnn.interop.modules import arguments
 from jaxnn.interop.torch import from_torch, to_torch
 from jaxnn.training.checkpoint import CheckpointError
@@ -136,7 +137,7 @@ def test_flattened_images_that_cannot_be():
     refused(ValueError, lambda: from_torch({}, MODEL, image_channels=0), "image_channels", "0")
 
 
-def test_models_that_pytorch_has_no_module_for():
+def test_models_of_layers_that_are_not_known():
     stacked = layers.sequential(layers.linear(2, 2), layers.repeat(layers.linear(2, 2), 3))
     refused(ValueError, lambda: from_torch({}, stacked), "repeat(linear(2, 2), 3)", "sequential(*[layer] * n)")
     own = layers.sequential(jnp.tanh)._replace(init=lambda key: ({"gain": jnp.ones(3)}, ()), parts=())
@@ -206,6 +207,14 @@ def test_modules_are_asked_what_layers_are_asked():
         assert layer.apply(params, state, X)[1] is state
 
 
+def test_params_of_another_module():
+    nnx_layer = from_nnx(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
+    words = "from_nnx(Linear) expected params with bias, kernel but got none", "use its own init"
+    refused(ValueError, lambda: nnx_layer.apply((), (), X), *words)
+    params, _ = nnx_layer.init(jax.random.key(0))
+    refused(ValueError, lambda: nnx_layer.apply(params, {"mean": X}, X), "expected state with none but got mean")
+
+
 def test_a_library_that_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "equinox", None)
     refused(ImportError, lambda: from_equinox(None), "from_equinox needs equinox: pip install 'jaxnn[interop]'")
@@ -223,4 +232,16 @@ def test_what_is_no_module_of_equinox():
     refused(TypeError, lambda: from_equinox(norm, {}), "state to be an eqx.nn.State but got dict")
     refused(ValueError, lambda: from_equinox(norm), "expected the state of BatchNorm too")
     refused(ValueError, lambda: from_equinox(lambda key: norm, state), "its state is made with it")
+    batch_norm = from_equinox(norm, state)
+    params, _ = batch_norm.init(jax.random.key(0))
+    words = "from_equinox(BatchNorm) expected state with", "but got none: use its own init"
+    refused(ValueError, lambda: batch_norm.apply(params, (), X), *words)
     refused(ValueError, lambda: dropout.apply((), (), X, train=True), "from_equinox(Dropout)", "pass key=")
+
+
+def test_weights_that_do_not_become_those_of_linen():
+    params, state = MODEL.init(jax.random.key(0))
+    refused(ValueError, lambda: to_linen(params[:2], state, MODEL), "to_linen expected params", "3.weight is missing")
+    refused(ValueError, lambda: to_linen(params, state, MODEL, names={"2": "a"}), "to_linen: names has '2'")
+    refused(ValueError, lambda: to_linen(params, state, MODEL, names={"1": "a", "3": "a"}), "gives a to more than one")
+    refused(TypeError, lambda: to_linen(params, state, MODEL, names=["a"]), "to_linen expected names")
