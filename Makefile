@@ -7,8 +7,8 @@ ARGS ?=
 
 # beartype checks every annotated call in the test run, with an int where a float is due, as in Python itself.
 CHECKER = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
-# Two to four processes share the tests; those marked xdist_group("heavy") run in one of them, never side by side.
-WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadgroup
+# Two to four processes share the tests, file by file: what a file sets up for all of its tests is set up once.
+WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadfile
 TESTS = not slow and not soak
 
 .DEFAULT_GOAL := help

@@ -15,7 +15,9 @@ from optax import GradientTransformation
 from experiments import harness, pages
 from jaxnn import checks, tree
 from jaxnn.augmentation import Augmentation
+from jaxnn.data.frame import FRAMES
 from jaxnn.data.images import ImageData, load
+from jaxnn.interop.trained import save_trained
 from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
@@ -131,6 +133,7 @@ def run(config: Options, title: str, make_recipe: Callable[[ImageData], Recipe],
         harness.write_json(out / "summary.json", summary)
         if first is None:
             first = result, logits
+            keep_network(out, model, result, data)
             look = partial(look_inside, model, data, result, logits, seed)
             try:
                 inside = look(complete=not stop)
@@ -187,6 +190,13 @@ def train(config: Options, recipe: Recipe, model: Layer, data: ImageData, seed: 
             callback=after_epoch,
             verbose=not config.quiet,
         )
+
+
+def keep_network(out: Path, model: Layer, result: FitResult, data: ImageData) -> None:
+    """Write the trained network into the output folder, for `python -m jaxnn predict` and `demo`."""
+    params, state = result.train_state.params, result.train_state.model_state
+    name = data.name
+    save_trained(out, model, params, state, data.test.inputs, data.class_names, dataset=name, frame=FRAMES[name])
 
 
 def measured(config: Options, result: FitResult, logits: np.ndarray, data: ImageData, seed: int) -> dict[str, Any]:

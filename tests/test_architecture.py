@@ -23,13 +23,14 @@ MATHEMATICS = {
 }
 GROUND = {"types", "checks", "tree", "files"}
 # From top to bottom; a room imports what is below it, and its own modules.
-ORDER = [{"report"}, {"training"}, {"data"}, {"models"}, {"layers"}, MATHEMATICS, GROUND]
+ORDER = [{"__main__"}, {"commands"}, {"interop"}, {"report"}, {"training"}, {"data"}, {"models"}, {"layers"}, MATHEMATICS, GROUND]
 EXCEPTIONS = {"training": {"models", "optimizers"}}  # trained models and optimizers are values that are passed in
 HEAVY = {"optax", "flax", "orbax", "rich", "matplotlib", "tensorflow_datasets", "sklearn", "jinja2", "PIL"}
+HEAVY |= {"equinox", "torch"}
 
 
 def level(room: str) -> int:
-    return next((i for i, rooms in enumerate(ORDER) if room in rooms), -1)  # -1: above all, as __main__ and interop
+    return next((i for i, rooms in enumerate(ORDER) if room in rooms), -1)  # -1: above all
 
 
 def imported(source: str) -> set[str]:
@@ -84,6 +85,8 @@ def test_imports_go_downwards(path):
         ("data", "def f():\n    from jaxnn import report"),
         ("report", "from experiments.mnist import main"),
         ("types", "import benchmarks"),
+        ("report", "from jaxnn.interop.torch import from_torch"),
+        ("training", "from jaxnn import interop"),
     ],
 )
 def test_the_checker_finds_an_upward_import(room, line):
@@ -99,6 +102,7 @@ def test_the_checker_finds_an_upward_import(room, line):
         ("training", "from jaxnn.data import Dataset\nfrom jaxnn.metrics import accuracy\nimport optax"),
         ("report", "from jaxnn.training import fit"),
         ("__main__", "from jaxnn.report import summary"),
+        ("interop", "from jaxnn.training.weights import read_arrays"),
     ],
 )
 def test_the_checker_passes_a_downward_import(room, line):
@@ -106,7 +110,7 @@ def test_the_checker_passes_a_downward_import(room, line):
 
 
 def test_every_module_has_its_place():
-    rooms = {room_of(path) for path in MODULES} - {"__init__", "__main__", "interop"}
+    rooms = {room_of(path) for path in MODULES} - {"__init__", "__main__", "commands", "interop"}
     assert {room for room in rooms if level(room) < 0} == set()
 
 
@@ -132,6 +136,11 @@ def is_call_of_a_name(node):
 def modules():
     names = [info.name for info in pkgutil.walk_packages([str(ROOT)], "jaxnn.") if not info.name.endswith("__main__")]
     return [importlib.import_module(name) for name in ["jaxnn", *names]]
+
+
+def test_import_jaxnn_leaves_the_room_of_other_libraries_closed():
+    program = "import sys, jaxnn; print(sorted(name for name in sys.modules if name.startswith('jaxnn.interop')))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_every_module_imports_light():

@@ -12,7 +12,7 @@ from jaxnn.data.images import load
 from jaxnn.layers import normalize, sequential
 from jaxnn.training import predict
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 DATA = load("digits")
 DATA = DATA._replace(

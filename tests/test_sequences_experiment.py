@@ -14,7 +14,7 @@ from jaxnn.data import Dataset
 from jaxnn.data.synthetic import adding_problem
 from jaxnn.models import lstm_classifier, rnn_classifier
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 SMALL = {"lengths": (4,), "sequences": 64, "adding_epochs": 2, "dataset": "digits", "epochs": 2, "quiet": True}
 

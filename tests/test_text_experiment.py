@@ -16,7 +16,7 @@ from jaxnn.data.text import Texts
 from jaxnn.training import FitInterrupted
 from jaxnn.types import Layer
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 OPENINGS = ("who", "where", "when")
 
 

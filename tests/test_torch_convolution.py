@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bits import assert_same_arrays
 from regeneration import regenerated
 
 from jaxnn import layers, models, tree
+from jaxnn.interop.torch import from_torch, to_torch
 
 FOLDER = Path(__file__).with_name("golden")
 GOLDEN = dict(np.load(FOLDER / "torch_convolution.npz"))
@@ -51,32 +53,15 @@ def assert_close(actual, expected, what, scale=None):
     assert np.abs(actual - expected).max() <= TOLERANCE * scale, what
 
 
-def from_torch(prefix):
-    """Return a module's arrays under our names: weights [out, in, *window] -> [*window, in, out]."""
-    modules = {}
-    for key, array in GOLDEN.items():
-        if key.startswith(prefix + "/"):
-            module, _, name = key.removeprefix(prefix + "/").rpartition(".")
-            modules.setdefault(module, {})[name] = array.T if array.ndim == 2 else outermost_last(array)
-    return modules
+def under(prefix):
+    return {key.removeprefix(f"{prefix}/"): GOLDEN[key] for key in GOLDEN if key.startswith(f"{prefix}/")}
 
 
-def outermost_last(array):
-    return np.moveaxis(array, (1, 0), (-2, -1)) if array.ndim > 2 else array
-
-
-def parts_of_cnn(prefix, template):
-    """Arrange the arrays of PyTorch's modules, which come in order, under the parts that have some of their own."""
-    names = {"running_mean": "mean", "running_var": "variance"}
-    remaining = iter(from_torch(prefix).values())
-    arranged = []
-    for part in template:
-        arrays = {names.get(name, name): array for name, array in next(remaining).items()} if part else ()
-        if "scale" in part:
-            arrays["scale"] = arrays.pop("weight")
-        arranged.append(arrays)
-    assert next(remaining, None) is None
-    return tuple(arranged)
+def statistics(name):
+    """Return the running statistics after a pass of the CNN; before the first one they are zeros and ones."""
+    if name == "start":
+        return {key: np.full_like(a, key.endswith("running_var")) for key, a in statistics("train0").items()}
+    return under(f"cnn/{name}/buffers")
 
 
 def test_every_case_of_the_file_is_compared():
@@ -85,7 +70,7 @@ def test_every_case_of_the_file_is_compared():
 
 @pytest.mark.parametrize("case", LAYERS)
 def test_outputs_and_gradients(case):
-    params = from_torch(f"{case}/parameters").get("", ())
+    params, _ = from_torch(under(f"{case}/parameters"), LAYERS[case])
     x, cotangent = (jnp.asarray(GOLDEN[f"{case}/evaluation/{what}"]) for what in ("x", "cotangent"))
 
     @jax.jit
@@ -96,10 +81,17 @@ def test_outputs_and_gradients(case):
     y, gradients, x_gradient = run(params, x)
     assert_close(y, GOLDEN[f"{case}/evaluation/y"], "outputs")
     assert_close(x_gradient, GOLDEN[f"{case}/evaluation/x_gradient"], "input gradients")
-    expected = from_torch(f"{case}/evaluation/gradients").get("", ())
-    assert set(gradients) == set(expected)
-    for name in expected:
-        assert_close(gradients[name], expected[name], name)
+    expected, _ = from_torch(under(f"{case}/evaluation/gradients"), LAYERS[case])
+    assert jax.tree.structure(gradients) == jax.tree.structure(expected)
+    for name, gradient in tree.paths(gradients).items():
+        assert_close(gradient, expected[name], name)
+
+
+@pytest.mark.parametrize("case", [*LAYERS, "cnn"])
+def test_the_weights_go_back_bit_for_bit(case):
+    model, arrays = LAYERS.get(case, CNN), under(f"{case}/parameters")
+    arrays |= statistics("train2") if case == "cnn" else {}
+    assert_same_arrays(to_torch(*from_torch(arrays, model), model, like=arrays), arrays)
 
 
 def test_ties_are_in_the_file():
@@ -117,17 +109,15 @@ def cnn_pass(params, state, x, cotangent):
 
 
 def test_the_cnn_over_three_training_batches_and_in_evaluation():
-    template, state = CNN.init(jax.random.key(0))
-    params = parts_of_cnn("cnn/parameters", template)
+    params, state = from_torch(under("cnn/parameters") | statistics("start"), CNN)
     for name in ("train0", "train1", "train2"):
         x, cotangent = (jnp.asarray(GOLDEN[f"cnn/{name}/{what}"]) for what in ("x", "cotangent"))
         y, (gradients, x_gradient), state = cnn_pass(params, state, x, cotangent)
         assert_close(y, GOLDEN[f"cnn/{name}/y"], "outputs")
         assert_close(x_gradient, GOLDEN[f"cnn/{name}/x_gradient"], "input gradients")
-        running = parts_of_cnn(f"cnn/{name}/buffers", state)
+        expected, running = from_torch(under(f"cnn/{name}/gradients") | statistics(name), CNN)
         for (path, leaf), other in zip(tree.paths(state).items(), jax.tree.leaves(running), strict=True):
             assert_close(leaf, other, path)
-        expected = parts_of_cnn(f"cnn/{name}/gradients", template)
         largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
         for (path, leaf), other in zip(tree.paths(gradients).items(), jax.tree.leaves(expected), strict=True):
             # A batch norm removes the bias of the convolution before it: that gradient is zero, and both sides compute

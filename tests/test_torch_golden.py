@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from bits import assert_same_arrays
 from regeneration import regenerated
 
 from jaxnn import layers, losses, models, tree
+from jaxnn.interop.torch import from_torch, to_torch
 
 FOLDER = Path(__file__).with_name("golden")
 GOLDEN = dict(np.load(FOLDER / "torch_dense.npz"))
@@ -61,44 +63,27 @@ def assert_trees_close(actual, expected, what, scale=None):
         assert_close(a, e, f"{what} {path}", scale)
 
 
-def from_torch(prefix, template):
-    """Arrange PyTorch's arrays under a prefix like the template: its modules in order, linear weights transposed."""
-    modules = {}
-    for key in GOLDEN:
-        if key.startswith(prefix + "/"):
-            module, _, name = key.removeprefix(prefix + "/").rpartition(".")
-            modules.setdefault(module, {})[name] = GOLDEN[key]
-    remaining = iter(modules.values())
-
-    def arrange(node):
-        if isinstance(node, tuple):
-            return tuple(arrange(part) for part in node)
-        module = next(remaining)
-        if "scale" in node:
-            return {"scale": module["weight"], "bias": module["bias"]}
-        if "variance" in node:
-            return {"mean": module["running_mean"], "variance": module["running_var"]}
-        return {name: array.T for name, array in module.items()}  # [out, in] -> [in, out]; a bias stays
-
-    arranged = arrange(template)
-    assert next(remaining, None) is None, f"{prefix} has more modules than the model"
-    return arranged
+def under(prefix):
+    return {key.removeprefix(f"{prefix}/"): GOLDEN[key] for key in GOLDEN if key.startswith(f"{prefix}/")}
 
 
-def state_before(case, name, initial):
+def statistics(case, name):
+    """Return PyTorch's running statistics after a pass; before the first one they are zeros and ones."""
+    if name == "start":
+        after = under(f"{case}/train0/buffers")
+        return {key: np.full_like(array, key.endswith("running_var")) for key, array in after.items()}
+    return under(f"{case}/{name}/buffers")
+
+
+def state_before(case, name):
     """Return the running statistics that PyTorch had before the pass, so that every pass stands by itself."""
-    before = {"train1": "train0", "train2": "train1", "evaluation": "train2"}.get(name)
-    if f"{case}/train0/x" not in GOLDEN or before is None:
-        return initial
-    return from_torch(f"{case}/{before}/buffers", initial)
+    return statistics(case, {"train1": "train0", "train2": "train1", "evaluation": "train2"}.get(name, "start"))
 
 
 @pytest.mark.parametrize(("case", "name"), PASSES)
 def test_outputs_gradients_and_running_statistics(case, name):
     model, prefix, train = MODELS[case], f"{case}/{name}", name != "evaluation"
-    template, initial = model.init(jax.random.key(0))
-    params = from_torch(f"{case}/parameters", template)
-    state = state_before(case, name, initial)
+    params, state = from_torch(under(f"{case}/parameters") | state_before(case, name), model)
 
     def forward(params, x):
         return model.apply(params, state, x, train=train)
@@ -107,8 +92,8 @@ def test_outputs_gradients_and_running_statistics(case, name):
     gradients, x_gradient = backward(jnp.asarray(GOLDEN[f"{prefix}/cotangent"]))
     assert_close(y, GOLDEN[f"{prefix}/y"], "outputs")
     assert_close(x_gradient, GOLDEN[f"{prefix}/x_gradient"], "input gradients")
-    assert_trees_close(new_state, from_torch(f"{prefix}/buffers", initial), "running statistics")
-    expected = from_torch(f"{prefix}/gradients", template)
+    expected, expected_state = from_torch(under(f"{prefix}/gradients") | statistics(case, name), model)
+    assert_trees_close(new_state, expected_state, "running statistics")
     if train and model.parts:
         # A batch norm removes the bias of the linear layer before it: the gradient is zero, and what either side
         # computes is rounding error, so it is compared on the scale of the largest gradient of the network.
@@ -120,14 +105,21 @@ def test_outputs_gradients_and_running_statistics(case, name):
     assert_trees_close(gradients, expected, "gradients")
 
 
+@pytest.mark.parametrize("case", MODELS)
+def test_the_weights_go_back_bit_for_bit(case):
+    arrays = under(f"{case}/parameters") | statistics(case, "train2")
+    assert_same_arrays(to_torch(*from_torch(arrays, MODELS[case]), MODELS[case], like=arrays), arrays)
+
+
 def test_running_statistics_over_three_batches_of_our_own():
     case = "network_with_batch_norm"
     model = MODELS[case]
-    template, state = model.init(jax.random.key(0))
-    params = from_torch(f"{case}/parameters", template)
+    parameters = under(f"{case}/parameters")
+    params, state = from_torch(parameters | statistics(case, "start"), model)
     for name in ("train0", "train1", "train2"):
         _, state = model.apply(params, state, jnp.asarray(GOLDEN[f"{case}/{name}/x"]), train=True)
-    assert_trees_close(state, from_torch(f"{case}/train2/buffers", state), "running statistics")
+    expected = from_torch(parameters | statistics(case, "train2"), model)
+    assert_trees_close(state, expected[1], "running statistics")
     y, same = model.apply(params, state, jnp.asarray(GOLDEN[f"{case}/evaluation/x"]))
     assert_close(y, GOLDEN[f"{case}/evaluation/y"], "outputs in evaluation")
     assert_trees_close(same, state, "state in evaluation", scale=0)
@@ -158,8 +150,7 @@ def test_cross_entropy(case, options):
 
 def test_three_steps_of_adam():
     model = models.mlp((12, 16, 8, 5))
-    template, state = model.init(jax.random.key(0))
-    params = from_torch("adam/parameters", template)
+    params, state = from_torch(under("adam/parameters"), model)
     optimizer = optax.adam(0.001)
     opt_state = optimizer.init(params)
 
@@ -177,7 +168,8 @@ def test_three_steps_of_adam():
         x, labels = GOLDEN[f"adam/step{i}/x"], GOLDEN[f"adam/step{i}/labels"].astype(np.int32)
         params, opt_state, loss = step(params, opt_state, x, labels)
         assert_close(loss, GOLDEN[f"adam/step{i}/loss"], f"loss of step {i}")
-        assert_trees_close(params, from_torch(f"adam/step{i}/parameters", template), f"params after step {i}")
+        expected, _ = from_torch(under(f"adam/step{i}/parameters"), model)
+        assert_trees_close(params, expected, f"params after step {i}")
 
 
 def test_the_file_is_what_pytorch_computes_here():

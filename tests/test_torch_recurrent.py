@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bits import assert_same_arrays
 from regeneration import regenerated
 
 from jaxnn import functional, layers, losses, models, tree
+from jaxnn.interop.torch import from_torch, to_torch
 
 FOLDER = Path(__file__).with_name("golden")
 GOLDEN = dict(np.load(FOLDER / "torch_recurrent.npz"))
@@ -23,8 +25,6 @@ RUN = {
     "lstm": functional.lstm,
     "gru": functional.gru,
 }
-NAMES = {"weight_ih": "input_weight", "weight_hh": "recurrent_weight", "bias_ih": "input_bias"}
-NAMES["bias_hh"] = "recurrent_bias"
 
 
 def assert_close(actual, expected, what):
@@ -43,30 +43,19 @@ def under(prefix):
     return {key.removeprefix(f"{prefix}/"): GOLDEN[key] for key in GOLDEN if key.startswith(f"{prefix}/")}
 
 
-def from_torch(arrays):
-    """Arrange PyTorch's parameters of one recurrent module as ours: a dict a direction, weights transposed."""
-    params = []
-    for i in range(sum("weight_ih" in name and "reverse" not in name for name in arrays)):
-        ways = {
-            way: {ours: arrays[f"{theirs}_l{i}{end}"].T for theirs, ours in NAMES.items()}
-            for way, end in (("forward", ""), ("backward", "_reverse"))
-            if f"weight_ih_l{i}{end}" in arrays
-        }
-        params.append(ways if len(ways) == 2 else ways["forward"])
-    return tuple(params)
-
-
-def from_torch_classifier(prefix):
-    """Arrange a whole classifier of the guide: the recurrent module and `fc`."""
-    arrays = under(prefix)
-    recurrent = {name.split(".")[1]: a for name, a in arrays.items() if not name.startswith("fc.")}
-    return from_torch(recurrent), (), {"weight": arrays["fc.weight"].T, "bias": arrays["fc.bias"]}
+def network(case):
+    """Return the layer of a case such as `lstm_2_bidirectional_lengths`, and `relu_1` for the RNN with ReLU."""
+    kind, count, *words = case.split("_")
+    options = {"activation": jax.nn.relu} if kind == "relu" else {}
+    layer = layers.rnn if kind == "relu" else getattr(layers, kind)
+    return layer(3, 5, int(count), bidirectional="bidirectional" in words, **options)
 
 
 @pytest.mark.parametrize("case", NETWORKS)
 def test_outputs_carries_and_gradients(case):
     arrays = under(case)
-    params, run = from_torch(under(f"{case}/parameters")), RUN[case.split("_")[0]]
+    params, _ = from_torch(under(f"{case}/parameters"), network(case))
+    run = RUN[case.split("_")[0]]
     parts = [name for name in ("carry0", "carry1") if name in arrays]
     start = tuple(jnp.asarray(arrays[name]) for name in parts)
     lengths = arrays["lengths"].astype(np.int32) if "lengths" in arrays else None
@@ -88,7 +77,9 @@ def test_outputs_carries_and_gradients(case):
     assert_close(x_gradient, arrays["x_gradient"], "input gradients")
     for name, gradient in zip(parts, start_gradient, strict=True):
         assert_close(gradient, arrays[f"{name}_gradient"], f"gradient of {name}")
-    assert_trees_close(gradients, from_torch(under(f"{case}/gradients")), "gradients")
+    assert_trees_close(gradients, from_torch(under(f"{case}/gradients"), network(case))[0], "gradients")
+    parameters = under(f"{case}/parameters")
+    assert_same_arrays(to_torch(params, (), network(case), like=parameters), parameters)
 
 
 def test_there_is_a_case_for_each_network():
@@ -102,10 +93,11 @@ def test_there_is_a_case_for_each_network():
     "case", ["rnn_classifier", "lstm_classifier", "gru_classifier", "rnn_classifier_rows", "lstm_classifier_rows"]
 )
 def test_classifiers_of_the_guide(case):
-    arrays, params = under(case), from_torch_classifier(f"{case}/parameters")
+    arrays, parameters = under(case), under(f"{case}/parameters")
     sizes = (28, 8, 2, 10) if case.endswith("rows") else (3, 5, 2, 4)
     model = getattr(models, case.removesuffix("_rows"))(*sizes)
-    _, state = model.init(jax.random.key(0))
+    params, state = from_torch(parameters, model)
+    assert_same_arrays(to_torch(params, state, model, like=parameters), parameters)
 
     @jax.jit
     def both_ways(params, x, cotangent):
@@ -115,13 +107,13 @@ def test_classifiers_of_the_guide(case):
     y, (gradients, x_gradient) = both_ways(params, arrays["x"], arrays["cotangent_y"])
     assert_close(y, arrays["y"], "logits")
     assert_close(x_gradient, arrays["x_gradient"], "input gradients")
-    assert_trees_close(gradients, from_torch_classifier(f"{case}/gradients"), "gradients")
+    assert_trees_close(gradients, from_torch(under(f"{case}/gradients"), model)[0], "gradients")
 
 
 def test_three_steps_of_training_with_two_biases():
     """One bias of the same sum would take half of PyTorch's step."""
     model = models.lstm_classifier(3, 5, 2, 4, dropout=0.0)
-    params, (_, state) = from_torch_classifier("sgd/parameters"), model.init(jax.random.key(0))
+    params, state = from_torch(under("sgd/parameters"), model)
 
     @jax.jit
     def step(params, x, labels):
@@ -133,15 +125,8 @@ def test_three_steps_of_training_with_two_biases():
         arrays = under(f"sgd/step{i}")
         params, loss = step(params, arrays["x"], arrays["labels"].astype(np.int32))
         assert_close(loss, arrays["loss"], f"loss of step {i}")
-        assert_trees_close(params, from_torch_classifier(f"sgd/step{i}/parameters"), f"params after step {i}")
-
-
-@pytest.mark.parametrize("case", ["rnn_2_bidirectional", "lstm_2", "gru_1"])
-def test_init_has_the_names_and_shapes_of_pytorch(case):
-    kind, count, *both = case.split("_")
-    layer = getattr(layers, kind)(3, 5, int(count), bidirectional=bool(both))
-    shapes = jax.tree.map(jnp.shape, layer.init(jax.random.key(0))[0])
-    assert shapes == jax.tree.map(jnp.shape, from_torch(under(f"{case}/parameters")))
+        expected, _ = from_torch(under(f"sgd/step{i}/parameters"), model)
+        assert_trees_close(params, expected, f"params after step {i}")
 
 
 def test_the_file_is_what_pytorch_computes_here():

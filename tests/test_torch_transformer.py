@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bits import assert_same_arrays
 from regeneration import regenerated
 
 from jaxnn import functional, layers, models, tree
+from jaxnn.interop.torch import from_torch, to_torch
 
 FOLDER = Path(__file__).with_name("golden")
 GOLDEN = dict(np.load(FOLDER / "torch_transformer.npz"))
@@ -49,38 +51,10 @@ CASES = {
     "classifier": lambda rate: classifier(dropout=rate),
     "classifier_mask": lambda rate: classifier(dropout=rate, pad_id=0),
 }
-# (layer, parameter in PyTorch's name) -> where it is here
-NAMES = {
-    "self_attn.": "attention.",
-    "in_proj_": "in_",
-    "out_proj.": "out.",
-    "pos_encoding": "positions.positions",
-    "transformer.": "encoder.",
-}
 
 
-def from_torch(case, what, template):
-    """Arrange PyTorch's arrays like the template: other names, linear weights transposed, norms scale for weight."""
-    prefix = f"{case}/{what}/"
-    found = {}
-    for key in GOLDEN:
-        if key.startswith(prefix):
-            name, value = key.removeprefix(prefix), GOLDEN[key]
-            for theirs, ours in NAMES.items():
-                name = name.replace(theirs, ours)
-            if "norm" in f"{case}.{name}" and name.endswith("weight") and value.ndim == 1:
-                name = name.removesuffix("weight") + "scale"
-            elif case.startswith("embedding") or name == "embedding.weight":
-                name = name.removesuffix("weight") + "embedding"
-            elif name == "positions.positions":
-                value = value[0]  # [1, 512, D] -> [512, D]
-            elif value.ndim == 2:
-                value = value.T
-            found[name] = value
-    expected = tree.paths(template)
-    assert found.keys() == expected.keys()
-    leaves = [found[path] for path in expected]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+def under(prefix):
+    return {key.removeprefix(f"{prefix}/"): GOLDEN[key] for key in GOLDEN if key.startswith(f"{prefix}/")}
 
 
 def assert_close(actual, expected, what, scale=None):
@@ -98,8 +72,9 @@ def test_every_case_of_the_file_is_compared():
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_and_gradients(case, train):
     layer = CASES[case](0.0 if train else 0.1)
-    template, state = layer.init(jax.random.key(0))
-    params = from_torch(case, "parameters", template)
+    parameters = under(f"{case}/parameters")
+    params, state = from_torch(parameters, layer)
+    assert_same_arrays(to_torch(params, state, layer, like=parameters), parameters)
     given = {name: GOLDEN[f"{case}/inputs/{name}"] for name in ("x", "tokens") if f"{case}/inputs/{name}" in GOLDEN}
     (x,) = given.values()
     x = x.astype(np.int32) if x.dtype == np.int64 else x
@@ -124,7 +99,7 @@ def test_outputs_and_gradients(case, train):
     assert_close(y, GOLDEN[f"{case}/output"], "output")
     for name, value in input_gradients.items():
         assert_close(value, GOLDEN[f"{case}/input_gradients/{name}"], f"gradient of {name}")
-    expected = tree.paths(from_torch(case, "gradients", template))
+    expected = tree.paths(from_torch(under(f"{case}/gradients"), layer)[0])
     largest = max(np.abs(leaf).max() for leaf in expected.values())
     for path, gradient in tree.paths(gradients).items():
         # Adding one vector to all keys changes no softmax: the bias of the keys has gradient zero and both sides
@@ -139,7 +114,7 @@ def test_outputs_and_gradients(case, train):
 
 
 def test_attention_weights_of_each_head():
-    params = from_torch("attention_weights", "parameters", attention().init(jax.random.key(0))[0])
+    params, _ = from_torch(under("attention_weights/parameters"), attention())
     x, steps = GOLDEN["attention_weights/inputs/x"], GOLDEN["attention_weights/inputs/steps"]
     weights = functional.multi_head_weights(x, x, params, 2, jnp.asarray(steps)[:, None])
     assert_close(weights, GOLDEN["attention_weights/output"], "weights")

@@ -77,7 +77,7 @@ def load_weights(path: str | os.PathLike[str], like: tuple[Params, State]) -> tu
     if not isinstance(like, tuple) or len(like) != 2:
         got = f"a tuple of {len(like)}" if isinstance(like, tuple) else type(like).__name__
         raise TypeError(f"load_weights expected like to be the pair (params, state), as init gives it, but got {got}")
-    arrays, about = _read(Path(path))
+    arrays, about = read_arrays(path)
     wanted = {"params": like[0], "state": like[1]}
     found = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
     model = f", {about['model']}" if about.get("model") else ""
@@ -88,17 +88,28 @@ def load_weights(path: str | os.PathLike[str], like: tuple[Params, State]) -> tu
     return loaded["params"], loaded["state"]
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the arrays of a file by their names, and what jaxnn wrote about them, all of it verified."""
+def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read a safetensors file of any program: its arrays by their names, and what `save_weights` said about them.
+
+    All of it is verified. The arrays come in the order of their names, since the format keeps none; what is said is
+    empty for a file that `save_weights` did not write. Raises FileNotFoundError; CheckpointError for a file that is
+    damaged or no safetensors.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     arrays, about = read_arrays(save_weights(f"{folder}/weights", {"bias": np.ones(2, np.float32)}))
+    >>> list(arrays), sorted(about)
+    (['params.bias'], ['model', 'version'])
+    """
     from safetensors import SafetensorError, deserialize
 
-    content = path.read_bytes()
+    content = Path(path).read_bytes()
     try:
         tensors = deserialize(content)  # verifies length and header, and that the arrays fill the file without overlap
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
     arrays = {}
-    for name, tensor in tensors:
+    for name, tensor in sorted(tensors, key=lambda tensor: tensor[0]):
         if tensor["dtype"] not in DTYPES:
             raise CheckpointError(f"{path} is of another program or damaged: {name} is {tensor['dtype']}")
         dtype = jnp.dtype(DTYPES[tensor["dtype"]])
