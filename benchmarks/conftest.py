@@ -7,6 +7,7 @@ NEEDS = {
     "cnn_torch.py": "torch",
     "peers/with_torch.py": "torch",
     "peers/with_equinox.py": "equinox",
+    "peers/equinox_weights.py": "equinox",
     "peers/with_keras.py": "keras",
 }
 collect_ignore = [file for file, package in NEEDS.items() if not find_spec(package)]

@@ -34,7 +34,7 @@ from jaxnn.files import write_whole
 from jaxnn.report import environment, save_png
 
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
-PASS_STEPS = {"mlp": 100, "cnn": 10, "rnn": 40, "lstm": 20, "transformer": 6, "transformer_2048": 4}  # of 64 examples
+PASS_STEPS = {"mlp": 100, "cnn": 16, "rnn": 40, "lstm": 20, "transformer": 8, "transformer_2048": 4}  # of 64 examples
 METHOD = (
     "Processes of their own that take turns, with as many threads each. A turn is a pause of 30 ms and then passes "
     "over the examples for some seconds of training and of inference; of them the median step. Ratios are within a "
@@ -57,12 +57,12 @@ def installed(python: str, package: str) -> bool:
 
 
 def examples_of(network: str, batch: int) -> int:
-    """Choose a pass's number of examples: as many whole batches as PASS_STEPS batches of 64 fill, at least two.
+    """Choose a pass's number of examples: as many whole batches as PASS_STEPS batches of 64 fill, at least one.
 
-    >>> examples_of("mlp", 64), examples_of("transformer", 512)
-    (6400, 1024)
+    >>> examples_of("mlp", 64), examples_of("transformer_2048", 512)
+    (6400, 512)
     """
-    return max(2, PASS_STEPS[network] * 64 // batch) * batch
+    return max(1, PASS_STEPS[network] * 64 // batch) * batch
 
 
 def write(result: dict[str, Any], speeds: list[dict[str, float]], output: Path) -> None:
@@ -82,7 +82,7 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=networks, default=networks, metavar="NETWORK")
     parser.add_argument("--peers", nargs="*", choices=peers, default=peers, metavar="PEER", help=", ".join(peers))
     parser.add_argument("--batches", nargs="+", type=int, default=[64, 512])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="fewer, but at least 3, where they take long")
     parser.add_argument("--seconds", type=float, default=0.4, help="of training, and of inference, in a turn")
     parser.add_argument("--check", action="store_true", help="compare the losses after one step, and time nothing")
     parser.add_argument(
