@@ -6,7 +6,6 @@ prints one JSON line an epoch: {"seed", "epoch", "seconds", "test_accuracy"}; th
 """
 
 import numpy as np
-import optax
 
 from benchmarks.mnist_arrays import read_mnist
 from benchmarks.mnist_records import print_record, read_options
@@ -14,6 +13,7 @@ from jaxnn.data import from_arrays
 from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.models import mlp
+from jaxnn.optimizers import adam
 from jaxnn.training import fit
 
 
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
         fit(
             model,
             softmax_cross_entropy,
-            optax.adam(1e-3),
+            adam(1e-3),
             train,
             epochs=options.epochs,
             validation=test,
