@@ -7,12 +7,12 @@ ARGS ?=
 
 # beartype checks every annotated call in the test run, with an int where a float is due, as in Python itself.
 CHECKER = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
-# Two to four processes share the tests; those marked xdist_group("heavy") run in one of them, never side by side.
-WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadgroup
+# Two to four processes share the tests, file by file: what a file sets up for all of its tests is set up once.
+WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadfile
 TESTS = not slow and not soak
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run bench test test-all soak lint format clean
+.PHONY: help setup run bench peers test test-all soak lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ run: $(VENV)/.experiments ## train the guide's MNIST classifier; options: make r
 
 bench: $(VENV)/.benchmarks ## compare NumPy with eager and compiled JAX; options: make bench ARGS=--quick
 	@$(BIN)/python -m benchmarks.jit_vs_numpy $(ARGS)
+
+peers: $(VENV)-peers/.peers ## time the networks beside PyTorch, Flax, Equinox, Keras; options: make peers ARGS=--check
+	@$(VENV)-peers/bin/python -m benchmarks.peers $(ARGS)
 
 test: $(VENV)/.test ## run the tests but the slowest; on another Python: make test PYTHON=python3.13
 	@# A process of its own for bad input: the checker of types and shapes would speak before our own errors do.
@@ -49,10 +52,12 @@ format: $(VENV)/.test ## format the code
 clean: ## remove environments, caches and runs
 	rm -rf .venv .venv-* runs .pytest_cache .ruff_cache .hypothesis dist
 
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "error: $(PYTHON) is not a Python >= 3.11; name one with make PYTHON=/path/to/python3"; exit 2; }
+
 # A stamp is touched last, so a set-up that was broken off is done again.
 $(VENV)/.experiments: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "error: $(PYTHON) is not a Python >= 3.11; name one with make PYTHON=/path/to/python3"; exit 2; }
+	@$(CHECK_PYTHON)
 	@echo "setting up $(VENV) (once; a few minutes without a package cache)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --editable '.[experiments]'
@@ -64,4 +69,17 @@ $(VENV)/.test: $(VENV)/.experiments
 
 $(VENV)/.benchmarks: $(VENV)/.experiments
 	@$(BIN)/python -m pip install --quiet --editable '.[benchmarks]'
+	@touch $@
+
+# Peers that cannot be installed here are left out: each is tried by itself where all at once have failed. On Linux
+# the index's PyTorch brings CUDA's libraries, some GB; a CPU build that is installed there before stays.
+$(VENV)-peers/.peers: pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "setting up $(VENV)-peers (once; some minutes without a package cache)"
+	@$(PYTHON) -m venv $(VENV)-peers
+	@$(VENV)-peers/bin/python -m pip install --quiet --editable '.[benchmarks]'
+	@$(VENV)-peers/bin/python -m pip install --quiet --editable '.[peers]' || \
+		for peer in torch flax equinox keras; do \
+			$(VENV)-peers/bin/python -m pip install --quiet $$peer || echo "$$peer could not be installed"; \
+		done
 	@touch $@

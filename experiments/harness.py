@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 
 from jaxnn.files import write_whole
+from jaxnn.interop.trained import LABELS, PROGRAM
 from jaxnn.training import FitInterrupted, FitResult, NotFiniteError, tensorboard
 from jaxnn.training.resume import Record, refuse_unfinished
 
@@ -83,7 +84,7 @@ def open_output(folder: Path, config: Any) -> Path:
     except OSError as error:
         raise type(error)(error.errno, f"cannot make the output folder {folder}: {error.strerror}") from error
     write_json(folder / "config.json", values)
-    for old in ("summary.json", "report.html", *(path.name for path in folder.glob("*.png"))):
+    for old in ("summary.json", "report.html", LABELS, PROGRAM, *(path.name for path in folder.glob("*.png"))):
         (folder / old).unlink(missing_ok=True)
     if not resumed:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

@@ -15,7 +15,9 @@ from optax import GradientTransformation
 from experiments import harness, pages
 from jaxnn import checks, tree
 from jaxnn.augmentation import Augmentation
+from jaxnn.data.frame import FRAMES
 from jaxnn.data.images import ImageData, load
+from jaxnn.interop.trained import save_trained
 from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
@@ -49,6 +51,8 @@ class Options:
     """The whole run is a function of it."""
     resume: bool = False
     """Go on with the run in the output folder where it was stopped or killed; more epochs and seeds go on too."""
+    all_images: bool = False
+    """Train on the validation images too, with settings that were chosen without it; the test set is used once."""
     watch_test: bool = False
     """As the guide does: train on every training image and look at the test set after each epoch."""
     tensorboard: bool = False
@@ -131,6 +135,7 @@ def run(config: Options, title: str, make_recipe: Callable[[ImageData], Recipe],
         harness.write_json(out / "summary.json", summary)
         if first is None:
             first = result, logits
+            keep_network(out, model, result, data)
             look = partial(look_inside, model, data, result, logits, seed)
             try:
                 inside = look(complete=not stop)
@@ -161,7 +166,8 @@ def chosen(config: Options, recipe: Recipe, data: ImageData) -> Recipe:
 
 def train(config: Options, recipe: Recipe, model: Layer, data: ImageData, seed: int, out: Path) -> FitResult:
     """Train one network; a line of `metrics.jsonl` an epoch names the seed."""
-    size = data.train.size - (0 if config.watch_test else round(VALIDATION_SHARE * data.train.size))
+    share = 0.0 if config.watch_test or config.all_images else VALIDATION_SHARE
+    size = data.train.size - round(share * data.train.size)
     steps = max(1, recipe.epochs * math.ceil(size / recipe.batch_size))
     with harness.recorder(out, f"tensorboard/seed_{seed}" if config.tensorboard else None) as write:
 
@@ -179,7 +185,7 @@ def train(config: Options, recipe: Recipe, model: Layer, data: ImageData, seed: 
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             validation=data.test if config.watch_test else None,
-            validation_split=0.0 if config.watch_test else VALIDATION_SHARE,
+            validation_split=share,
             augment=recipe.augment,
             seed=seed,
             checkpoints=out / harness.CHECKPOINTS / f"seed_{seed}",
@@ -187,6 +193,13 @@ def train(config: Options, recipe: Recipe, model: Layer, data: ImageData, seed: 
             callback=after_epoch,
             verbose=not config.quiet,
         )
+
+
+def keep_network(out: Path, model: Layer, result: FitResult, data: ImageData) -> None:
+    """Write the trained network into the output folder, for `python -m jaxnn predict` and `demo`."""
+    params, state = result.train_state.params, result.train_state.model_state
+    name = data.name
+    save_trained(out, model, params, state, data.test.inputs, data.class_names, dataset=name, frame=FRAMES[name])
 
 
 def measured(config: Options, result: FitResult, logits: np.ndarray, data: ImageData, seed: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments import harness
 from experiments import sequences_measures as measures
-from experiments.image_run import DIGITS_EPOCHS, load_images
+from experiments.image_run import DIGITS_EPOCHS, keep_network, load_images
 from experiments.sequences_figures import NAMES, page
 from experiments.sequences_measures import BASELINE, BROKEN, Rows, Sums
 from jaxnn import checks
@@ -135,6 +135,8 @@ def train_all(
             rows.append(measures.measured_rows(kind, data, seed, result))
             say(f"test accuracy {rows[-1].test_accuracy:.2%}")
             keep()
+            if kind == "lstm" and seed == config.seed:  # of the networks of a run, the one to use
+                keep_network(out, measures.reader(kind, data), result, data)
     return None
 
 

@@ -18,6 +18,7 @@ from experiments.text_networks import network
 from experiments.text_parts import Parts, Tokens, as_tokens, load_parts
 from jaxnn import checks, tree
 from jaxnn.data.text import tokenise
+from jaxnn.interop.trained import save_trained
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.optimizers import adam
 from jaxnn.report import write_report
@@ -185,6 +186,8 @@ def main(config: Config) -> int:
     )
     summary |= {"changed_by_top_token": explained.changed[0], "changed_by_any_token": explained.changed[1]}
     harness.write_json(out / "summary.json", summary)
+    inputs, names = tokens.test.inputs, parts.train.class_names
+    save_trained(out, model, first.best.params, (), inputs, names, dataset=config.dataset, vocabulary=tokens.vocabulary)
     words = [tokenise(text) for text in parts.test.texts]
     write_report(out, text_figures.page(config, model, parts, tokens, words, first, explained, bag, summary))
     if stop:

@@ -14,6 +14,9 @@ from jaxtyping import Key
 Array: TypeAlias = jax.Array | np.ndarray
 PRNGKey: TypeAlias = Key[jax.Array, ""]
 
+Size: TypeAlias = Any
+"""The length of an axis: an int, or while a model is exported the symbol of one (`jax.export.symbolic_shape`)."""
+
 # A pytree of arrays: nested tuples and dicts, `()` when empty.
 Params: TypeAlias = Any
 State: TypeAlias = Any

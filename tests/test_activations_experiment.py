@@ -18,7 +18,7 @@ from jaxnn.activations import relu, sigmoid
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 
 def run(*options):

@@ -14,7 +14,7 @@ from experiments import alternatives_measures as measures
 from experiments.alternatives_measures import Contender, Task, divide, grid, part, score
 from experiments.alternatives_verdicts import claims, difference, not_told_apart, rules, standard_error
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 
 def numbers(count=40):

@@ -17,7 +17,7 @@ from experiments.backpropagation_figures import COMPARISONS, FLOOR, data_flow, e
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from experiments import compare, compare_figures, compare_measures, harness
 from experiments.compare_measures import metrics, read_run, verdict
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 SETTINGS = {"dataset": "auto", "epochs": None, "learning_rate": 0.1, "seed": 0, "seeds": 3, "out": "?", "quiet": True}
 ACCURACIES = (0.90, 0.92, 0.94)

@@ -93,6 +93,7 @@ LAYERS = {
     "conv2d": (conv2d(4, 2, 3, stride=2, padding=1, groups=2), (4, 3, 4)),
     "conv1d": (conv1d(2, 3, 2, dilation=2, bias=False), (5, 2)),
     "max_pool2d": (max_pool2d((3, 2), stride=2, padding=1), (4, 4, 2)),
+    "max_pool2d without overlap": (max_pool2d((2, 3)), (5, 7, 2)),
     "average, adaptive and global pools": (
         sequential(
             linear(2, 2),
@@ -110,7 +111,14 @@ LAYERS = {
 
 # What is built of the other layers, and takes the longest.
 COMPOSED = {
-    *("cnn", "transformer_classifier", "transformer_encoder, norm first", "lstm_classifier", "mlp with batch norm"),
+    *(
+        "cnn",
+        "transformer_classifier",
+        "transformer_encoder_layer",
+        "transformer_encoder, norm first",
+        "lstm_classifier",
+        "mlp with batch norm",
+    ),
     *("average, adaptive and global pools", "repeat of remat", "repeat", "multi_head_attention"),
     *("gru in both directions", "mlp", "lstm of two layers"),
 }

@@ -27,7 +27,7 @@ from jaxnn.data import Dataset
 from jaxnn.layers import normalize, sequential
 from jaxnn.models import cnn
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 MODEL = sequential(normalize(0.3, 0.4), cnn(3, channels=(2, 2, 3), hidden=4))
 PARAMS, STATE = MODEL.init(jax.random.key(0))

@@ -17,7 +17,7 @@ from jaxnn.models import mlp
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 X, Y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32), np.array([[0], [1], [1], [0]], np.float32)
 
 

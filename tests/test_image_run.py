@@ -12,7 +12,7 @@ from jaxnn.data.images import load
 from jaxnn.layers import normalize, sequential
 from jaxnn.training import predict
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 DATA = load("digits")
 DATA = DATA._replace(
@@ -45,6 +45,13 @@ def test_the_seeds_of_a_recipe_answer_together_with_the_mean_of_their_probabilit
     assert found["test_accuracy_by_seed"] == pytest.approx(right[:2])
     assert found["ensemble_test_accuracy"] == pytest.approx(right[2])
     assert min(right) > 0.7  # 240 images, 32 steps
+
+
+def test_all_images_are_trained_on_and_none_is_left_to_validate(tmp_path):
+    config = mnist.Config(epochs=2, batch_size=60, all_images=True, quiet=True, out=tmp_path)
+    assert mnist.main(config) == 0
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert (found["steps"], found["validation_accuracy"], found["test_evaluations"]) == (2 * 240 // 60, None, 1)
 
 
 def test_options_take_the_place_of_the_recipes():

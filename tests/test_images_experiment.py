@@ -17,7 +17,7 @@ from jaxnn.layers import activations, normalize, sequential
 from jaxnn.models import cnn
 from jaxnn.training import FitInterrupted, run_keys
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 
 def few_digits(_: image_run.Options) -> tuple[ImageData, str | None]:

@@ -35,8 +35,7 @@ def within_4_sigma(hits: float, trials: int, p: float) -> bool:
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.2, 0.5, 0.8, 0.999])
 def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate):
     y = np.asarray(dropped(dropout(rate), jnp.ones(MILLION), KEY), np.float64)
-    realised = 1 - round((1 - rate) * 2**16) / 2**16  # a decision has 16 bits
-    assert abs(realised - rate) <= 2**-17
+    realised = 1 - round((1 - rate) * 2**24) / 2**24  # a decision has 24 bits
     assert within_4_sigma((y == 0).sum(), MILLION, realised)
     np.testing.assert_allclose(np.unique(y[y != 0]), [1 / (1 - realised)], rtol=1e-6)
     sigma = math.sqrt(realised / (1 - realised) / MILLION)
@@ -49,14 +48,38 @@ def pairs_agree_by_chance(a, b, keep) -> bool:
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_dropout_decisions_are_independent_of_their_neighbours(rate):
-    """Two decisions share a random word, so the pairs within a word and across words are looked at apart."""
-    keep = round((1 - rate) * 2**16) / 2**16
-    kept = np.asarray(functional.keep_mask(KEY, (MILLION,), 1 - rate)[0])
-    within, across = (kept[0::2], kept[1::2]), (kept[1:-1:2], kept[2::2])
-    for a, b in (within, across, (kept[: MILLION // 2], kept[MILLION // 2 :])):
-        assert pairs_agree_by_chance(a, b, keep)
-    image = kept.reshape(1000, 1000)
-    assert pairs_agree_by_chance(image[:-1], image[1:], keep)
+    keep = round((1 - rate) * 2**24) / 2**24
+    for key in (KEY, *jax.random.split(KEY, 3)):
+        kept = np.asarray(functional.keep_mask(key, (MILLION,), 1 - rate)[0])
+        # Neighbours, pixels above one another, units of the next example, and the powers of two of the hash.
+        for lag in (*range(1, 9), 16, 28, 32, 64, 128, 256, 512, 784, 1000, 1024, 2**16, MILLION // 2):
+            assert pairs_agree_by_chance(kept[:-lag], kept[lag:], keep), lag
+
+
+def test_dropout_of_one_step_says_nothing_of_the_next():
+    """Also where the other mask is moved or mirrored, in blocks of a power of two, as a weak hash would repeat it."""
+    step_key = run_keys(3).step
+    masks = [np.asarray(functional.keep_mask(jax.random.fold_in(step_key, t), (2**20,), 0.5)[0]) for t in range(4)]
+    places = np.arange(2**20)
+    for i in range(4):
+        for j in range(i):
+            assert all(pairs_agree_by_chance(masks[i], masks[j][places ^ bit], 0.5) for bit in 2 ** np.arange(20))
+            assert all(pairs_agree_by_chance(masks[i][:-lag], masks[j][lag:], 0.5) for lag in range(1, 9))
+
+
+def test_mixed_words_are_a_permutation_whose_every_bit_changes_half_of_the_others():
+    words = np.random.default_rng(0).integers(0, 2**32, 2**16, dtype=np.uint32)
+    mix = lambda words: np.asarray(functional.mixed(jnp.asarray(words)))  # noqa: E731
+    once, twice = mix(words), mix(mix(words))
+    assert len(np.unique(once)) == len(np.unique(words))
+    for bit in range(32):
+        other = mix(mix(words ^ np.uint32(1 << bit)))
+        changed = np.unpackbits((other ^ twice).view(np.uint8)).reshape(len(words), 32).sum(0)
+        assert all(within_4_sigma(count, len(words), 0.5) for count in changed)
+    # The places of an array are numbers in a row: each byte of their words has its 256 values equally often.
+    for byte in mix(mix(np.arange(2**20, dtype=np.uint32))).view(np.uint8).reshape(-1, 4).T:
+        chi_squared = ((np.bincount(byte, minlength=256) - 2**12) ** 2 / 2**12).sum()
+        assert abs(chi_squared - 255) <= 4 * math.sqrt(2 * 255)
 
 
 def test_dropout_differs_between_layers_and_steps():

@@ -12,7 +12,7 @@ from jaxnn.data.images import load
 from jaxnn.report.theme import style
 from jaxnn.training.doctor import CHECKS
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 FEW = ("labels of a wrong shape", "train and test overlap", "softmax twice")
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = [pytest.mark.xdist_group("heavy"), pytest.mark.slow]
+pytestmark = [pytest.mark.experiment, pytest.mark.slow]
 CACHE = str(ROOT / ".pytest_cache")
 NAMES = ("gradient_descent", "sgd", "momentum", "rmsprop", "adam")
 

@@ -1,12 +1,17 @@
-"""The comparison with peers: its arithmetic against XLA's count, its table, and jaxnn's own part of it."""
+"""The comparison with peers: its arithmetic against XLA's count, its check, its turns, its tables and the README's."""
+
+import json
+import sys
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.peers import with_jaxnn, work
-from benchmarks.peers.__main__ import summarised, table
-from benchmarks.peers.worker import cross_entropy
+from benchmarks.peers import readme, turns, with_jaxnn, work
+from benchmarks.peers.figure import figure
+from benchmarks.peers.roster import PEERS
+from benchmarks.peers.tables import against_fastest, rows, tables
+from benchmarks.peers.worker import cross_entropy, losses, peak_megabytes, starter
 from jaxnn.losses import softmax_cross_entropy
 
 
@@ -25,6 +30,17 @@ def test_the_multiply_adds_are_those_that_xla_counts(network):
     assert ours <= counted <= 1.1 * ours  # activations and norms are counted too
 
 
+def test_the_multiply_adds_of_training_are_those_that_xla_counts():
+    model, data = with_jaxnn.model("mlp", 0.0), work.data("mlp", 64)
+    form = jax.eval_shape(model.init, jax.random.key(0))
+    loss = lambda params, state: softmax_cross_entropy(  # noqa: E731
+        model.apply(params, state, data.inputs)[0], data.labels
+    ).mean()
+    counted = jax.jit(jax.grad(loss)).lower(*form).compile().cost_analysis()["flops"] / 2 / 64
+    ours = work.training_multiply_adds("mlp")
+    assert ours <= counted <= 1.02 * ours
+
+
 def test_the_check_sees_the_loss_of_the_first_weights():
     data = work.data("mlp", 8)
     weights = with_jaxnn.first_weights("mlp")
@@ -41,15 +57,115 @@ def test_the_check_sees_the_loss_of_the_first_weights():
     assert cross_entropy(peer.predict(), data.labels) < loss
 
 
-def test_ratios_are_those_within_a_round():
-    def found(step):
-        one = {"step_seconds": step, "first_pass_seconds": 1.0}
-        return {"train": one, "predict": one, "peak_megabytes": 100}
+def same_losses(network, peers):
+    """Let jaxnn and the peers take the check's step in this process."""
+    weights = with_jaxnn.first_weights(network)
+    ours = losses(starter("jaxnn", network, weights), network)
+    assert ours["after"] < ours["before"]
+    for peer in peers:
+        assert losses(starter(peer, network, weights), network) == pytest.approx(ours, abs=turns.TOLERANCE)
 
-    rounds = [{"jaxnn": found(1.0), "torch": found(2.0)}, {"jaxnn": found(3.0), "torch": found(3.0)}]
-    rounds.append({"jaxnn": found(1.0), "torch": found(4.0)})
-    ours, theirs = summarised("mlp", 64, rounds, [1e9])
-    assert (ours["train_jaxnn_over_peer"], ours["train_range"]) == (1.0, [1.0, 1.0])
-    assert (theirs["train_jaxnn_over_peer"], theirs["train_range"]) == (0.5, [0.25, 1.0])
-    assert theirs["train_share_of_product"] == round(3 * 535040 * 64 / 3.0 / 1e9, 3)
-    assert len(table([ours, theirs]).splitlines()) == 4
+
+def test_the_perceptron_of_numpy_and_flax_is_the_same_one():
+    same_losses("mlp", ["numpy", "linen", "nnx"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [name for name in work.DROPOUT if name != "mlp"])
+def test_the_networks_of_flax_are_the_same_ones(network):
+    same_losses(network, ["linen", "nnx"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the memory is the system's own figure")
+def test_the_peak_of_memory_is_seen():
+    before = peak_megabytes()
+    assert np.ones(100_000_000, np.uint8).any()
+    assert peak_megabytes() > before + 50 or before > 1000  # in a large process it may fit below an earlier peak
+
+
+PROGRAM = """
+import sys
+print("a library speaks")
+print('{"first_pass_seconds": {}}', flush=True)
+for line in sys.stdin:
+    print('{"asked": "' + line.strip() + '"}', flush=True)
+    if line == "turn 2.0\\n": raise ValueError("no second turn")
+"""
+
+
+def test_a_peer_answers_its_turns_until_it_fails(tmp_path, monkeypatch):
+    task = turns.Task("mlp", tmp_path / "mlp.npz", 64, 128)
+    monkeypatch.setattr(turns, "command", lambda python, *_: [python, "-c", PROGRAM])
+    live = turns.launch(sys.executable, "torch", task)
+    assert live.first == {"first_pass_seconds": {}}
+    assert [turns.turn(live, seconds)["asked"] for seconds in (1.0, 2.0)] == ["turn 1.0", "turn 2.0"]
+    with pytest.raises(turns.PeerFailedError, match="ValueError: no second turn"):
+        turns.answer(live)
+    turns.close(live)
+    monkeypatch.setattr(turns, "command", lambda python, *_: [python, "-c", "import no_such_library"])
+    with pytest.raises(turns.PeerFailedError, match="No module named 'no_such_library'"):
+        turns.launch(sys.executable, "torch", task)
+
+
+def made_rows(peers=("jaxnn", "torch", "linen"), seconds=((1.0, 2.0, 4.0), (3.0, 3.0, 4.0), (1.0, 4.0, 4.0))):
+    """Make the rows of rounds in which the peers' steps took so many seconds."""
+    rounds = [
+        {
+            peer: {"step_seconds": {"train": step, "predict": step}, "peak_megabytes": 100}
+            for peer, step in zip(peers, steps, strict=True)
+        }
+        for steps in seconds
+    ]
+    first = {peer: {"first_pass_seconds": {"train": 9.0, "predict": 1.0}} for peer in peers}
+    speeds = [{"jax": 1e9, "numpy": 0.5e9}] * len(rounds)
+    return rows("mlp", 64, 128, first, rounds, speeds)
+
+
+def test_ratios_are_those_within_a_round():
+    ours, torch, linen = made_rows()
+    assert ours["train"]["jaxnn_over_peer"] == {"median": 1.0, "least": 1.0, "most": 1.0}
+    assert torch["train"]["jaxnn_over_peer"] == {"median": 0.5, "least": 0.25, "most": 1.0}
+    assert torch["train"]["compile_seconds"] == 9.0 - 2 * 3.0
+    assert torch["predict"]["compile_seconds"] == 0
+    needed = work.training_multiply_adds("mlp") * 64
+    assert torch["train"]["share_of_product"]["median"] == pytest.approx(needed / 3.0 / 1e9, rel=1e-3)
+    fastest = against_fastest([ours, torch, linen])
+    assert [(one["mode"], one["fastest"]) for one in fastest] == [("train", "torch"), ("predict", "torch")]
+    assert fastest[0]["jaxnn_over_fastest"] == torch["train"]["jaxnn_over_peer"]
+    assert "**0.50** (0.25 to 1.00)" in tables([ours, torch, linen])
+    assert len(figure([ours, torch, linen]).axes) == 2
+
+
+def test_a_run_without_peers_has_its_tables():
+    (ours,) = made_rows(("jaxnn",), ((1.0,),))
+    assert against_fastest([ours]) == []
+    assert tables([ours]).count("MLP") == 3
+
+
+def test_the_readme_gets_its_tables_between_the_markers():
+    result = {
+        "environment": {"threads": "2", "processor": "P", "python": "3", "jax": "1", "torch": "2"},
+        "product_giga_multiply_adds_per_second": {"jax": 60.0, "numpy": 61.5},
+        "rows": made_rows(),
+    }
+    text = f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n"
+    new = readme.written(text, result)
+    assert "old" not in new
+    assert new.startswith("before\n")
+    assert new.endswith("\nafter\n")
+    assert "jax 1, torch 2" in new
+    assert readme.written(new, result) == new
+    with pytest.raises(ValueError, match="once each"):
+        readme.written("no markers", result)
+
+
+def test_the_readme_says_what_was_measured():
+    if not readme.RESULTS.exists():
+        pytest.skip("benchmarks/results has no run of benchmarks.peers")
+    text = readme.README.read_text()
+    assert readme.written(text, json.loads(readme.RESULTS.read_text())) == text
+
+
+def test_every_peer_has_its_file():
+    folder = readme.ROOT / "benchmarks" / "peers"
+    assert {path.stem for path in folder.glob("with_*.py")} == {entry.file for entry in PEERS.values()}

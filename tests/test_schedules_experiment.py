@@ -9,7 +9,7 @@ import pytest
 
 from experiments import schedules
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 
 @pytest.fixture(scope="module", name="folder")

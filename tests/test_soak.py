@@ -10,7 +10,7 @@ import pytest
 PROGRAM = Path(__file__).parent / "soak_run.py"
 
 pytestmark = [
-    pytest.mark.xdist_group("heavy"),
+    pytest.mark.experiment,
     pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows"),
 ]
 

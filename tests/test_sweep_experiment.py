@@ -10,7 +10,7 @@ from experiments import sweep
 from experiments.sweep_measures import scores
 from jaxnn.data.images import load
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 
 
 @pytest.fixture(scope="module", name="folder")

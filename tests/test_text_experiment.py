@@ -12,11 +12,12 @@ from experiments import text, text_figures, text_networks
 from experiments.text_measures import bag_of_words, changed_answers, contributions, telling_words
 from experiments.text_networks import network
 from experiments.text_parts import Parts, as_tokens, load_parts
-from jaxnn.data.text import Texts
+from jaxnn.data.text import Texts, encode, pad
+from jaxnn.interop.trained import load_trained, probabilities
 from jaxnn.training import FitInterrupted
 from jaxnn.types import Layer
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = pytest.mark.experiment
 OPENINGS = ("who", "where", "when")
 
 
@@ -74,6 +75,9 @@ def test_a_run_that_is_stopped_at_its_third_seed_reports_the_first_two(file, tmp
     assert {path.name for path in tmp_path.glob("*.png")} == {
         *("attention.png", "confusion-matrix.png", "learning-curves.png", "tokens-that-mattered.png")
     }
+    parts, trained = load_parts("tsv", file, None, 0), load_trained(tmp_path)
+    answers = probabilities(trained, pad(encode(parts.test.texts, trained.vocabulary), *trained.shape)).argmax(-1)
+    assert (answers == parts.test.labels).mean() == pytest.approx(accuracies[0])
     page = (tmp_path / "report.html").read_text()
     assert page.index("Stopped by SIGINT") < page.index("What the network adds")  # as a notice
     assert "10% set aside for test and validation by seed 0" in page

@@ -1,10 +1,14 @@
 """Time the guide's networks in jaxnn and in its peers, side by side on this machine.
 
-    python -m benchmarks.peers --torch-python PYTHON
+    python -m benchmarks.peers
+    python -m benchmarks.peers --networks mlp cnn --batches 64 --rounds 3
+    python -m benchmarks.peers --check
 
-First every peer takes one step from the same weights with dropout off, and the losses after it are compared. Then they
-take turns, each turn in a process of its own: first passes (which compile), training and prediction, batches of 64 and
-512. What counts is the ratio within a round. A peer that is not installed is left out, and said. Writes peers.json.
+First every peer takes one step from the same weights with dropout off, and the losses after it are compared. Then, for
+each network and batch, every peer starts in a process of its own, and they take turns, round after round: a large
+matrix product, jaxnn, the first peer, the second, ... What counts is the ratio within a round. A peer that is not
+installed is left out, and said. Writes peers.json and peers.png; `python -m benchmarks.peers.readme` puts the table
+into the README.
 """
 
 import argparse
@@ -14,160 +18,134 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.jit_vs_numpy_timing import busy_cores
 from benchmarks.peers import work
+from benchmarks.peers.figure import figure
+from benchmarks.peers.roster import PEERS
+from benchmarks.peers.tables import against_fastest, rows, tables
+from benchmarks.peers.turns import PRODUCT_SIZE, PeerFailedError, Task, checked, measured, threads
 from benchmarks.peers.with_jaxnn import first_weights
-from benchmarks.peers.worker import PEERS
 from jaxnn.files import write_whole
-from jaxnn.report import environment
+from jaxnn.report import environment, save_png
 
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
-NEEDS = {"torch": "torch", "torch_channels_last": "torch", "torch_compile": "torch"}  # what a peer imports
-ONLY = {"torch_channels_last": ("cnn",)}  # the same as another one elsewhere
-PASS_STEPS = {"mlp": 100, "cnn": 10, "rnn": 40, "lstm": 20, "transformer": 8, "transformer_2048": 8}  # of 64 examples
-TOLERANCE = 1e-4
+PASS_STEPS = {"mlp": 100, "cnn": 16, "rnn": 40, "lstm": 20, "transformer": 8, "transformer_2048": 4}  # of 64 examples
+METHOD = (
+    "Processes of their own that take turns, with as many threads each. A turn is a pause of 30 ms and then passes "
+    "over the examples for some seconds of training and of inference; of them the median step. Ratios are within a "
+    "round: their median over the rounds, the least and the most. Compilation is the first pass less an ordinary one. "
+    "Memory is the most that the process has held, its libraries included. The product is that of two float32 matrices "
+    f"of {PRODUCT_SIZE} x {PRODUCT_SIZE} in each round, its faster way. A network's share of it counts the "
+    "multiply-adds of its matrix products and convolutions; a training step has three products for one of the forward "
+    "pass, but for the data's gradient of the first layer."
+)
 
 
 def peer_python(peer: str, torch_python: str) -> str:
-    return torch_python if NEEDS.get(peer) == "torch" else sys.executable
+    return torch_python if PEERS[peer].package == "torch" else sys.executable
 
 
-def installed(peer: str, python: str) -> bool:
-    """Ask the interpreter; jaxnn is here."""
-    needed = NEEDS.get(peer)
-    return needed is None or subprocess.run([python, "-c", f"import {needed}"], capture_output=True).returncode == 0
+def installed(python: str, package: str) -> bool:
+    """Ask the interpreter, without importing the package."""
+    program = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return subprocess.run([python, "-c", program], capture_output=True).returncode == 0
 
 
-def call(peer: str, network: str, python: str, weights: Path, *options: str) -> dict[str, Any]:
-    """Run the worker, and read its last line."""
-    command = [python, "-m", "benchmarks.peers.worker", peer, network, "--weights", str(weights), *options]
-    process = subprocess.run(command, capture_output=True, text=True)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{process.stderr[-2000:]}")
-    return json.loads(process.stdout.splitlines()[-1])
+def examples_of(network: str, batch: int) -> int:
+    """Choose a pass's number of examples: as many whole batches as PASS_STEPS batches of 64 fill, at least one.
 
-
-def product_speed(size: int = 2048, rounds: int = 5) -> float:
-    """Measure multiply-adds a second of a large matrix product, the best of some rounds."""
-    a = jnp.ones((size, size))
-    multiply = jax.jit(jnp.matmul)
-    multiply(a, a).block_until_ready()
-    best = np.inf
-    for _ in range(rounds):
-        start = time.perf_counter()
-        multiply(a, a).block_until_ready()
-        best = min(best, time.perf_counter() - start)
-    return size**3 / best
-
-
-def checked(network: str, peers: Sequence[str], pythons: dict[str, str], weights: Path) -> dict[str, float]:
-    """Compare the losses before and after one step; return the largest difference of each peer from jaxnn."""
-    found = {peer: call(peer, network, pythons[peer], weights, "--check") for peer in peers}
-    ours = found["jaxnn"]
-    apart = {peer: max(abs(losses[at] - ours[at]) for at in ours) for peer, losses in found.items()}
-    for peer, difference in apart.items():
-        if difference > TOLERANCE:
-            raise SystemExit(f"{peer} does not train the same {network}: {found[peer]} where jaxnn has {ours}")
-    return apart
-
-
-def summarised(network: str, batch: int, rounds: list[dict[str, Any]], speeds: list[float]) -> list[dict[str, Any]]:
-    """Make a row for each peer: medians, ratios to jaxnn within the rounds with their range, share of the product."""
-    rows = []
-    for peer in rounds[0]:
-        row: dict[str, Any] = {"network": network, "batch": batch, "peer": peer}
-        for what, times in (("train", 3), ("predict", 1)):
-            steps = [found[peer][what]["step_seconds"] for found in rounds]
-            ratios = [found["jaxnn"][what]["step_seconds"] / found[peer][what]["step_seconds"] for found in rounds]
-            needed = times * work.multiply_adds(network) * batch
-            row |= {
-                f"{what}_step_milliseconds": round(1000 * statistics.median(steps), 4),
-                f"{what}_jaxnn_over_peer": round(statistics.median(ratios), 3),
-                f"{what}_range": [round(min(ratios), 3), round(max(ratios), 3)],
-                f"{what}_share_of_product": round(needed / statistics.median(steps) / statistics.median(speeds), 3),
-                f"{what}_first_pass_seconds": round(
-                    statistics.median(found[peer][what]["first_pass_seconds"] for found in rounds), 2
-                ),
-            }
-        row["peak_megabytes"] = round(statistics.median(found[peer]["peak_megabytes"] for found in rounds))
-        rows.append(row)
-    return rows
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Write the rows as a Markdown table.
-
-    >>> row = {"network": "mlp", "batch": 64, "peer": "torch", "peak_megabytes": 400}
-    >>> row |= {f"{what}_{name}": 1.0 for what in ("train", "predict") for name in ("step_milliseconds",
-    ...     "jaxnn_over_peer", "share_of_product", "first_pass_seconds")}
-    >>> print(table([row]).splitlines()[2])
-    | mlp | 64 | torch | 1.00 | 1.00 | 100 % | 1.00 | 1.00 | 1.0 | 400 |
+    >>> examples_of("mlp", 64), examples_of("transformer_2048", 512)
+    (6400, 512)
     """
-    header = (
-        "| network | batch | peer | training step, ms | jaxnn / peer | of the product | prediction, ms | jaxnn / peer "
-        "| first pass, s | MB |"
-    )
-    lines = [header, "| --- " * 10 + "|"]
-    for row in rows:
-        lines.append(
-            f"| {row['network']} | {row['batch']} | {row['peer']} | {row['train_step_milliseconds']:.2f} "
-            f"| {row['train_jaxnn_over_peer']:.2f} | {row['train_share_of_product']:.0%} "
-            f"| {row['predict_step_milliseconds']:.2f} | {row['predict_jaxnn_over_peer']:.2f} "
-            f"| {row['train_first_pass_seconds']:.1f} | {row['peak_megabytes']} |".replace("%", " %")
-        )
-    return "\n".join(lines)
+    return max(1, PASS_STEPS[network] * 64 // batch) * batch
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", choices=work.DROPOUT, default=list(work.DROPOUT))
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--batches", nargs="+", type=int, default=[64, 512])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--torch-python", default=sys.executable, help="an interpreter with PyTorch")
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    options = parser.parse_args()
-
-    pythons = {peer: peer_python(peer, options.torch_python) for peer in ["jaxnn", *options.peers]}
-    absent = [peer for peer, python in pythons.items() if not installed(peer, python)]
-    for peer in absent:
-        print(f"{peer} is left out: {pythons[peer]} has no {NEEDS[peer]}", flush=True)
-    result: dict[str, Any] = {
-        "command": f"python -m benchmarks.peers --rounds {options.rounds}",
-        "environment": environment(),
-        "cores_busy_before": busy_cores(),
-        "left_out": absent,
-        "rows": [],
-        "largest_difference_of_losses": {},
+def write(result: dict[str, Any], speeds: list[dict[str, float]], output: Path) -> None:
+    """Write the JSON of what is known so far, and the figure beside it."""
+    result["against_fastest"] = against_fastest(result["rows"])
+    result["product_giga_multiply_adds_per_second"] = {
+        way: round(statistics.median(speed[way] for speed in speeds) / 1e9, 1) for way in speeds[0]
     }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(output, (json.dumps(result, indent=2) + "\n").encode())
+    save_png(lambda: figure(result["rows"]), output.with_suffix(".png"))
+
+
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    networks, peers = list(work.DROPOUT), [peer for peer in PEERS if peer != "jaxnn"]
+    parser.add_argument("--networks", nargs="+", choices=networks, default=networks, metavar="NETWORK")
+    parser.add_argument("--peers", nargs="*", choices=peers, default=peers, metavar="PEER", help=", ".join(peers))
+    parser.add_argument("--batches", nargs="+", type=int, default=[64, 512])
+    parser.add_argument("--rounds", type=int, default=5, help="fewer, but at least 3, where they take long")
+    parser.add_argument("--seconds", type=float, default=0.4, help="of training, and of inference, in a turn")
+    parser.add_argument("--check", action="store_true", help="compare the losses after one step, and time nothing")
+    parser.add_argument(
+        "--torch-python", default=sys.executable, help="an interpreter with PyTorch, where this has none"
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = options_of(arguments)
+    pythons = {peer: peer_python(peer, options.torch_python) for peer in ["jaxnn", *options.peers]}
+    result: dict[str, Any] = {
+        "command": f"python -m benchmarks.peers --rounds {options.rounds} --seconds {options.seconds:g}",
+        "method": METHOD,
+        "environment": environment() | {"threads": str(threads())},
+        "cores_busy_before": busy_cores(),
+        "left_out": {},
+        "multiply_adds": {
+            name: {"inference": work.multiply_adds(name), "training": work.training_multiply_adds(name)}
+            for name in options.networks
+        },
+        "largest_difference_of_losses": {},
+        "rows": [],
+    }
+
+    def left_out(peer: str, why: str) -> None:
+        if peer == "jaxnn":
+            raise SystemExit(f"jaxnn failed: {why}")
+        print(f"{peer} is left out: {why}", flush=True)
+        result["left_out"][peer] = why
+        pythons.pop(peer, None)
+
+    for peer, python in list(pythons.items()):
+        if not installed(python, PEERS[peer].package):
+            left_out(peer, f"{PEERS[peer].package} is not installed")
+    started, speeds = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as folder:
         for network in options.networks:
-            peers = [p for p in pythons if p not in absent and network in ONLY.get(p, (network,))]
             weights = Path(folder) / f"{network}.npz"
             np.savez(weights, allow_pickle=False, **first_weights(network))
-            result["largest_difference_of_losses"][network] = checked(network, peers, pythons, weights)
-            for batch in options.batches:
-                steps = max(2, PASS_STEPS[network] * 64 // batch)
-                given = "--batch", str(batch), "--examples", str(steps * batch)
-                rounds, speeds = [], []
-                for _ in range(options.rounds):
-                    speeds.append(product_speed())
-                    rounds.append({p: call(p, network, pythons[p], weights, *given) for p in peers})
-                rows = summarised(network, batch, rounds, speeds)
-                result["rows"] += rows
-                result["product_giga_multiply_adds_per_second"] = round(statistics.median(speeds) / 1e9, 1)
-                print(table(rows), flush=True)
-                options.output.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(options.output, (json.dumps(result, indent=2) + "\n").encode())
+            taking_part = {peer: python for peer, python in pythons.items() if network in PEERS[peer].networks}
+            apart = checked(network, weights, taking_part, left_out)
+            result["largest_difference_of_losses"][network] = apart
+            print(f"{network}: the losses after a step differ by {max(apart.values()):.1e} at most", flush=True)
+            for batch in [] if options.check else options.batches:
+                taking_part = {peer: python for peer, python in taking_part.items() if peer in pythons}
+                task = Task(network, weights, batch, examples_of(network, batch))
+                first, found, speed = measured(task, taking_part, options.rounds, options.seconds, left_out)
+                for peer, said in first.items():
+                    result["environment"] |= {key: value for key, value in said.items() if key == PEERS[peer].package}
+                new = rows(network, batch, task.examples, first, found, speed)
+                result["rows"] += new
+                speeds += speed
+                result["seconds"] = round(time.perf_counter() - started)
+                write(result, speeds, options.output)
+                print(tables(new), flush=True)
+    if result["rows"]:
+        print(f"\n{tables(result['rows'])}\n\n{result['seconds']} s; {options.output}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PeerFailedError as error:
+        sys.exit(f"error: {error}")

@@ -47,13 +47,22 @@ def data(network: str, count: int, seed: int = 0) -> Data:
     return Data(inputs, random.integers(0, CLASSES, count, dtype=np.int32))
 
 
+def batches_of_rows(random: np.random.Generator, count: int, batch: int) -> np.ndarray:
+    """Draw a new order of the examples and cut it into whole batches, integers [batches, batch].
+
+    >>> batches_of_rows(np.random.default_rng(0), 7, 2).shape
+    (3, 2)
+    """
+    return random.permutation(count)[: count // batch * batch].reshape(-1, batch)
+
+
 def multiply_adds(network: str) -> int:
     """Count the multiply-adds of one example's forward pass, of its matrix products and convolutions.
 
-    Training takes three times as many, but for the products whose input needs no gradient. An embedding takes none.
+    An embedding takes none.
 
     >>> multiply_adds("mlp"), multiply_adds("lstm")
-    (535040, 7341312)
+    (535040, 5907712)
     """
     if network == "mlp":
         return sum(a * b for a, b in pairwise(SIZES))
@@ -67,3 +76,22 @@ def multiply_adds(network: str) -> int:
         return STEPS * a_step + UNITS * CLASSES
     a_token = 4 * WIDTH**2 + 2 * TOKENS * WIDTH + 2 * WIDTH * FEED_FORWARD[network]
     return LAYERS * TOKENS * a_token + WIDTH * CLASSES
+
+
+def training_multiply_adds(network: str) -> int:
+    """Count the multiply-adds of one example's step of training: three products where the forward pass has one.
+
+    The data's gradient of the first layer is not needed; the Transformer's first layer is its embedding, so there all
+    products count three times.
+
+    >>> training_multiply_adds("mlp") == 3 * multiply_adds("mlp") - 784 * 512
+    True
+    """
+    first = 0
+    if network == "mlp":
+        first = SIZES[0] * SIZES[1]
+    elif network == "cnn":
+        first = 28**2 * 9 * CHANNELS[0]
+    elif network in ("rnn", "lstm"):
+        first = STEPS * {"rnn": 1, "lstm": 4}[network] * UNITS * FEATURES
+    return 3 * multiply_adds(network) - first

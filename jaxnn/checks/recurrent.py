@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxnn.checks.arrays import array, last_axis
 from jaxnn.checks.numbers import is_concrete
-from jaxnn.types import Array
+from jaxnn.types import Array, Size
 
 
 def time_steps(name: str, x: Array, features: int, *, one: bool = False) -> None:
@@ -30,7 +30,7 @@ def time_steps(name: str, x: Array, features: int, *, one: bool = False) -> None
     last_axis(name, x, features)
 
 
-def sequence_lengths(name: str, lengths: Any, batch: int, time: int) -> None:
+def sequence_lengths(name: str, lengths: Any, batch: Size, time: int) -> None:
     """Refuse lengths that are not integers [B], or are outside 0..T; tracers pass the check of values.
 
     >>> sequence_lengths("lstm", np.array([3, 8]), 2, 7)
@@ -83,7 +83,7 @@ def recurrent_params(
     return sizes
 
 
-def recurrent_carry(name: str, carry: Any, parts: int, shape: tuple[int, ...]) -> None:
+def recurrent_carry(name: str, carry: Any, parts: int, shape: tuple[Size, ...]) -> None:
     """Refuse a carry that is not h, or (h, c), of shape [layers, B, H].
 
     >>> recurrent_carry("gru", (np.zeros((1, 4, 5)),), 1, (1, 8, 5))

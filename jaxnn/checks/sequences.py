@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnn.checks.arrays import array
 from jaxnn.checks.numbers import is_concrete
-from jaxnn.types import Array
+from jaxnn.types import Array, Size
 
 
 def token_ids(name: str, x: Any, count: int) -> jax.Array:
@@ -84,7 +84,7 @@ def pad_index(name: str, pad_id: Any, count: int) -> None:
         raise ValueError(f"{name} expected pad_id in 0..{count - 1} but got {pad_id}")
 
 
-def mask_over(name: str, mask: Any, shape: tuple[int, ...]) -> None:
+def mask_over(name: str, mask: Any, shape: tuple[Size, ...]) -> None:
     """Refuse a mask that is not boolean, or does not broadcast to the shape of the weights.
 
     >>> mask_over("attention_weights", np.ones((2, 4), bool), (8, 3, 3))
@@ -97,15 +97,13 @@ def mask_over(name: str, mask: Any, shape: tuple[int, ...]) -> None:
             f"{name} expected a boolean mask (True = use) but got {mask.dtype} of shape {mask.shape}: "
             "write mask > 0 if positive numbers mean use"
         )
-    try:
-        broadcast = np.broadcast_shapes(mask.shape, shape)
-    except ValueError:
-        broadcast = None
-    if broadcast != shape:
+    # By hand: `np.broadcast_shapes` does not know the symbolic batch size of an export.
+    ends = zip(mask.shape[::-1], shape[::-1], strict=False)
+    if mask.ndim > len(shape) or not all(size in (1, whole) for size, whole in ends):
         raise ValueError(f"{name} expected a mask that broadcasts to {shape} but got {mask.shape}")
 
 
-def attention_mask(name: str, mask: Any, batch: int, queries: int, keys: int) -> Array | None:
+def attention_mask(name: str, mask: Any, batch: Size, queries: int, keys: int) -> Array | None:
     """Return the mask as [B, 1, Tk] or [B, Tq, Tk]; refuse other kinds and shapes. None passes.
 
     >>> attention_mask("multi_head_attention", np.ones((2, 5), bool), 2, 4, 5).shape

@@ -19,6 +19,9 @@ from jaxnn.types import PRNGKey
 PAD, UNKNOWN = 0, 1
 """The first two tokens of every vocabulary: padding, and a word that is not in it."""
 
+TOKEN = r"\w+(?=n't\b)|n't\b|'(?:s|re|ve|d|ll|m)\b|\w+|[^\w\s]"
+"""The regular expression of a token of a text in lower case; `tokenise` takes all that it finds, from left to right."""
+
 # name -> (encoding, class names by label, files for training, validation and test, source)
 _QUESTIONS = {name: name for name in ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")}
 _SENTIMENT = {"0": "negative", "1": "positive"}
@@ -98,7 +101,7 @@ def from_tsv(
     ([1, 0], ('bad', 'good'))
     """
     examples = []
-    for number, line in enumerate(_lines(Path(path), encoding), 1):
+    for number, line in enumerate(text_lines(Path(path), encoding), 1):
         label, tab, text = line.partition("\t")
         wrong = "a tab between label and text" if not tab else "a label" if not label.strip() else "a text"
         if not (label.strip() and text.strip()):
@@ -120,7 +123,7 @@ def from_tsv(
 def _labelled(path: Path, encoding: str, classes: dict[str, str]) -> Texts:
     """Read a file of a named set: the label up to the first space, for TREC up to a colon, then the text."""
     texts, labels, known = [], [], list(classes)
-    for number, line in enumerate(_lines(path, encoding), 1):
+    for number, line in enumerate(text_lines(path, encoding), 1):
         first, _, text = line.partition(" ")
         label = first.partition(":")[0]
         if label not in known or not text.strip():
@@ -132,8 +135,17 @@ def _labelled(path: Path, encoding: str, classes: dict[str, str]) -> Texts:
     return Texts(tuple(texts), np.array(labels, np.int32), tuple(classes.values()))
 
 
-def _lines(path: Path, encoding: str) -> list[str]:
-    """Read the lines of a text file. Only a newline ends a line: Latin-1 has other signs at which Python splits."""
+def text_lines(path: Path, encoding: str = "utf-8") -> list[str]:
+    r"""Read the lines of a text file. Only a newline ends a line: Latin-1 has other signs at which Python splits.
+
+    Raises OSError, and ValueError, naming path and line, for an empty file and for bytes that are not of the encoding.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "mine.txt"
+    >>> _ = path.write_text("a fine film\nno plot at all\n")
+    >>> text_lines(path)
+    ['a fine film', 'no plot at all']
+    """
     try:
         codec = codecs.lookup(encoding).name
     except LookupError as error:
@@ -194,7 +206,7 @@ def tokenise(text: str) -> list[str]:
     >>> tokenise("It's well-made, isn't it?")
     ['it', "'s", 'well', '-', 'made', ',', 'is', "n't", 'it', '?']
     """
-    return re.findall(r"\w+(?=n't\b)|n't\b|'(?:s|re|ve|d|ll|m)\b|\w+|[^\w\s]", text.lower())
+    return re.findall(TOKEN, text.lower())
 
 
 def vocabulary(texts: Sequence[str], *, min_count: int = 1) -> tuple[str, ...]:

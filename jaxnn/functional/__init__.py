@@ -23,7 +23,7 @@ from jaxnn.functional.pooling import (
     max_pool1d,
     max_pool2d,
 )
-from jaxnn.functional.randomness import dropout, keep_mask, threefry
+from jaxnn.functional.randomness import dropout, keep_mask, mixed, threefry
 from jaxnn.functional.recurrent import (
     gru,
     gru_step,
@@ -65,6 +65,7 @@ __all__ = [
     "masked_mean",
     "max_pool1d",
     "max_pool2d",
+    "mixed",
     "multi_head_attention",
     "multi_head_weights",
     "rms_norm",

@@ -1,5 +1,7 @@
 """Maximum and average over windows, over bins, and over everything."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,12 +135,50 @@ def _entries(name: str, x: Array) -> jax.Array:
 
 def _max_pool(name, axes, x, window, stride, padding):
     x, window, stride, ends = _placed(name, axes, x, window, stride, padding)
+    if stride == window and not np.any(ends) and np.prod(window) <= 16:
+        return _tile_maximum(x, window)
     x = jnp.pad(x, ((0, 0), *ends, (0, 0)), constant_values=-jnp.inf)
     # The last axis first: within a row the first maximum stays, then the first row. On a CPU the gradient takes a
     # tenth of the time of reduce_window's, which scatters.
     for axis in reversed(range(axes)):
         x = reduce_windows(_first_maximum, x, axis + 1, window[axis], stride[axis])
     return x
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _tile_maximum(x: jax.Array, window: tuple[int, ...]) -> jax.Array:
+    """Compute the maximum of windows that do not overlap, [B, H, W, C] -> [B, H', W', C]."""
+    return _first_of_tile(x, window)[0]
+
+
+@_tile_maximum.defjvp
+def _tile_maximum_jvp(window, primals, tangents):
+    """Pick dx where the maximum is. Its transpose is one pass; that of strided slices takes three times as long."""
+    (x,), (dx,) = primals, tangents
+    _, place = _first_of_tile(x, window)
+    inner = tuple(range(2, 2 * len(window) + 1, 2))
+    numbers = jnp.arange(np.prod(window), dtype=place.dtype).reshape([n for size in window for n in (1, size)] + [1])
+    chosen = numbers == jnp.expand_dims(place, inner)
+    return _tile_maximum(x, window), jnp.where(chosen, _tiles(dx, window), 0).sum(inner)
+
+
+def _tiles(x: jax.Array, window: tuple[int, ...]) -> jax.Array:
+    """Cut each axis into windows, [B, H, W, C] -> [B, H', KH, W', KW, C]; what does not fill one is left out."""
+    for axis, size in enumerate(window, 1):
+        x = jax.lax.slice_in_dim(x, 0, x.shape[axis] // size * size, axis=axis)
+    split = [n for length, size in zip(x.shape[1:-1], window, strict=True) for n in (length // size, size)]
+    return x.reshape(x.shape[0], *split, x.shape[-1])
+
+
+def _first_of_tile(x: jax.Array, window: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Return the maximum of each tile and where it first is, counted in reading order."""
+    tiles = _tiles(x, window)
+    first, *others = (tiles[(slice(None), *(i for k in at for i in (slice(None), k)))] for at in np.ndindex(window))
+    best, place = first, jnp.zeros(first.shape, jnp.int8)
+    for number, entry in enumerate(others, 1):
+        better = (entry > best) | jnp.isnan(entry)
+        best, place = jnp.where(better, entry, best), jnp.where(better, jnp.int8(number), place)
+    return best, place
 
 
 def _first_maximum(best: jax.Array, other: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxnn import checks
 from jaxnn.functional.dense import linear
 from jaxnn.functional.randomness import dropout
-from jaxnn.types import Array, Params
+from jaxnn.types import Array, Params, Size
 
 Carry = tuple[Array, ...]
 """What one layer remembers: (h,), or (h, c) for the LSTM, each [B, H]."""
@@ -89,7 +89,7 @@ def over_time(
         if ok is None:
             return new, new[0]
         new = tuple(jnp.where(ok, after, before) for after, before in zip(new, carry, strict=True))
-        return new, jnp.where(ok, new[0], 0)
+        return new, jnp.where(ok, new[0], jnp.zeros_like(new[0]))  # jax2onnx makes a bare 0 in a loop a float64
 
     final, outputs = jax.lax.scan(step, start, (products, valid), reverse=reverse)
     return outputs, final
@@ -151,7 +151,7 @@ def one_step(name: str, cell: Cell, params: Params, carry: Any, x: Any) -> tuple
     return _stacked(finals), x
 
 
-def _initial(name: str, carry: Any, shape: tuple[int, ...], dtype: Any) -> Carry:
+def _initial(name: str, carry: Any, shape: tuple[Size, ...], dtype: Any) -> Carry:
     """Return the parts of the initial carry in the dtype of x; zeros where none is given."""
     parts = 2 if name.startswith("lstm") else 1
     if carry is None:

@@ -225,5 +225,6 @@ def valid_lengths(tokens: Integer[Array, "batch time"], pad_id: int) -> Integer[
     checks.array("valid_lengths", "tokens", tokens)
     if tokens.ndim != 2:
         raise ValueError(f"valid_lengths expected tokens of shape [B, T] but got {tokens.shape}")
-    steps = jnp.arange(1, tokens.shape[1] + 1)
-    return jnp.max(jnp.where(jnp.asarray(tokens) != pad_id, steps, 0), axis=1, initial=0)
+    steps = jnp.arange(tokens.shape[1] + 1)  # [1 + T]: a 0 first, which is the maximum of a row of no tokens
+    used = jnp.pad(jnp.asarray(tokens) != pad_id, ((0, 0), (1, 0)))
+    return jnp.max(jnp.where(used, steps, 0), axis=1)

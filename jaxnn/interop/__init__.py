@@ -1,1 +1,4 @@
-"""Weights and models in and out. `import jaxnn` does not load this room; import what you need from it."""
+"""Weights and models in and out: to and from other frameworks, and as programs that run without this library.
+
+`import jaxnn` does not load this room; import what you need from it.
+"""

@@ -7,7 +7,6 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jaxnn import tree
 from jaxnn.data import Dataset
 from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import Step, Totals
@@ -55,8 +54,8 @@ def epoch_program(step: Step, augment: Augment | None = None) -> Run:
     serves every cut, and running 0..n is the same arithmetic in the same order as 0..k and k..n: the same bits.
 
     Step t has the randomness `fold_in(keys.step, t)`, and its augmentation `fold_in(keys.augmentation, t)`. A step
-    whose loss or gradient norm is not finite changes nothing, ends the run and is recorded in the progress;
-    the state is then that of the last good step.
+    whose loss or gradient norm is not finite ends the run and is recorded in the progress; the steps before it are then
+    done once more, so the state is that of the last good step.
 
     >>> import numpy as np, optax
     >>> from jaxnn.layers import linear
@@ -92,18 +91,25 @@ def epoch_program(step: Step, augment: Augment | None = None) -> Run:
             new, measured = step(old, batch, jax.random.fold_in(keys.step, old.step))
             finite = jnp.isfinite(measured["loss"][0]) & jnp.isfinite(measured["gradient_norm"][0])
             new_totals = jax.tree.map(jnp.add, totals, measured)
-            failed_step = jnp.where(finite, -1, old.step)
-            return (
-                i + 1,
-                tree.where(finite, new, old),
-                Progress(tree.where(finite, new_totals, totals), failed_step),
-            )
+            return i + 1, new, Progress(new_totals, jnp.where(finite, -1, old.step))
 
-        def more(carry):
-            i, _, (_, failed_step) = carry
-            return (i < last) & (failed_step < 0)
+        def attempt(carry):
+            """Do the batches before `end`; where one fails, what it made of the state is not what is wanted."""
+            _, end, failed_step, _, _ = carry
 
-        _, train_state, progress = jax.lax.while_loop(more, one_batch, (first, train_state, progress))
-        return train_state, progress
+            def more(carry):
+                i, _, (_, failed_step) = carry
+                return (i < end) & (failed_step < 0)
+
+            fresh = progress._replace(failed_step=jnp.int32(-1))
+            i, new, (totals, failed_now) = jax.lax.while_loop(more, one_batch, (first, train_state, fresh))
+            failed = failed_now >= 0
+            return failed, jnp.where(failed, i - 1, end), jnp.maximum(failed_step, failed_now), new, totals
+
+        # Once, and once more up to the step before the one that failed: the same steps give the same bits. Choosing
+        # between the old and the new state at every step would cost 0.05 of the time of the MNIST perceptron.
+        carry = (progress.failed_step < 0, last, progress.failed_step, train_state, progress.totals)
+        _, _, failed_step, train_state, totals = jax.lax.while_loop(lambda carry: carry[0], attempt, carry)
+        return train_state, Progress(totals, failed_step)
 
     return run

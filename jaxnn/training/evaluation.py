@@ -1,6 +1,7 @@
 """Evaluation and prediction over every example exactly once, in batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -72,8 +73,19 @@ def evaluate(
     metrics = checks.metric_names("evaluate", metrics or {})
     check_dataset("evaluate", dataset)
     check_labels("evaluate", model, params, state, dataset)
-    step = jax.jit(evaluation_step(model, loss, metrics))
-    return total_means([step(params, state, batch) for batch in batches(dataset, batch_size)])
+    given = model, loss, tuple(metrics.items())
+    return total_means([_totals(*given, params, state, batch) for batch in batches(dataset, batch_size)])
+
+
+# Compiled once for each model, not once for each call.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _totals(model, loss, metrics, params, state, batch):
+    return evaluation_step(model, loss, dict(metrics))(params, state, batch)
+
+
+@partial(jax.jit, static_argnums=0)
+def _outputs(model, params, state, x):
+    return model.apply(params, state, x)[0]
 
 
 def check_labels(function: str, model: Layer, params: Params, state: State, dataset: Dataset) -> int | None:
@@ -108,7 +120,6 @@ def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_si
         raise ValueError("predict expected inputs with the examples on axis 0 but got a single number")
     if len(inputs) == 0:
         raise ValueError(f"predict got no examples (inputs have shape {np.shape(inputs)})")
-    apply = jax.jit(lambda params, state, x: model.apply(params, state, x)[0])
     starts = range(0, len(inputs), batch_size)
-    outputs = [apply(params, state, inputs[start : start + batch_size]) for start in starts]
+    outputs = [_outputs(model, params, state, inputs[start : start + batch_size]) for start in starts]
     return np.concatenate([np.asarray(output) for output in outputs])

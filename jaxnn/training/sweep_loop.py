@@ -110,7 +110,7 @@ def _orders(task: Task, epoch: int) -> list[jax.Array]:
         full, short = epoch_order(key, epoch, size=task.size, batch_size=task.batch_size)
         return rows[full], rows[short]
 
-    return [*jax.vmap(one)(task.keys.order, jnp.asarray(task.training_rows))]
+    return [*jax.vmap(one)(task.keys.order, jnp.asarray(task.training_rows, jnp.int32))]
 
 
 def _piece(
