@@ -5,6 +5,7 @@ SHA-256 of all that came out.
 """
 
 import sys
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +57,7 @@ def nnx_cnn(rate: float):
     return CNN
 
 
+@cache  # one class, since its name is a part of the params' structure
 def equinox_cnn(rate: float):
     import equinox as eqx
 

@@ -9,13 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+import flax.linen as nn
 import foreign
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from test_contract import (  # noqa: F401  (they run here too, with the cases below)
     test_evaluation_needs_no_key_and_leaves_the_state_alone,
     test_evaluation_treats_each_example_alone,
@@ -27,8 +31,10 @@ from test_contract import (  # noqa: F401  (they run here too, with the cases be
     test_trains_inside_a_loop,
 )
 
+from jaxnn.interop.equinox import from_equinox
+from jaxnn.interop.flax import from_linen, from_nnx
 from jaxnn.losses import softmax_cross_entropy
-from jaxnn.training import fit, run_keys
+from jaxnn.training import doctor, fit, fit_many, grid, lr_finder, run_keys, stack_members
 
 TOLERANCE = 1e-5
 needs_equinox = pytest.mark.skipif(importlib.util.find_spec("equinox") is None, reason="Equinox is not installed")
@@ -76,8 +82,6 @@ def linen_losses(data, optimizer, steps):
 
 
 def nnx_losses(data, optimizer, steps):
-    from flax import nnx
-
     model = foreign.nnx_cnn(0.0)(rngs=nnx.Rngs(run_keys(0).init))
     optimizer = nnx.Optimizer(model, optimizer, wrt=nnx.Param)
 
@@ -141,8 +145,96 @@ def test_a_hundred_losses_are_those_of_its_own_training_loop(kind):
     np.testing.assert_allclose(y, outputs, rtol=1e-4, atol=1e-4)  # logits, after a hundred steps of rounding
 
 
-class Killed(BaseException):
-    pass
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sweep_a_search_and_the_doctor_take_them(kind):
+    data = foreign.images(48)
+    options = {"epochs": 2, "batch_size": 16, "verbose": False}
+    make = lambda h: (foreign.layer(kind, 0.2), optax.sgd(h["rate"]))  # noqa: E731
+    sweep = fit_many(make, softmax_cross_entropy, data, grid(rate=[0.1]), seeds=range(2), **options)
+    single = fit(foreign.layer(kind, 0.2), softmax_cross_entropy, optax.sgd(0.1), data, seed=1, **options)
+    params, state = stack_members(sweep.members)
+    pairs = zip(*map(jax.tree.leaves, ((params, state), single.train_state[:2])), strict=True)
+    for many, one in pairs:
+        np.testing.assert_allclose(many[1], one, rtol=1e-5, atol=1e-5)
+        assert (many[0] != many[1]).any() or np.issubdtype(one.dtype, np.integer)
+    found = lr_finder(foreign.layer(kind, 0.2), softmax_cross_entropy, optax.sgd, data, batch_size=16)
+    assert 1e-5 < found.suggestion < 1
+    diagnosis = doctor(foreign.layer(kind, 0.2), data, learning_rate=1e-2, trained=single)
+    assert {finding.check: finding.outcome for finding in diagnosis.findings}["one batch"] == "healthy"
+
+
+def test_an_nnx_module_that_is_there_already_is_started_from_and_not_changed():
+    module = foreign.nnx_cnn(0.2)(rngs=nnx.Rngs(3))
+    before = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+    layer = from_nnx(module)
+    params, state = layer.init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, params, before)
+    x = jax.random.normal(jax.random.key(1), (6, *foreign.SHAPE))
+    trained = jax.tree.map(lambda leaf: leaf + 1, params)
+    _, state = jax.jit(partial(layer.apply, key=jax.random.key(2), train=True))(trained, state, x)
+    jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(module, nnx.Param)), before)
+    assert not module.dropout.deterministic  # its mode is its own, too
+    nnx.update(module, trained)  # and back
+    nnx.update(module, state)
+    module.eval()
+    np.testing.assert_allclose(module(x), layer.apply(trained, state, x)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_random_streams_are_those_of_the_key():
+    """Two calls with one key drop the same, whatever came between; nothing of a stream is in params or state."""
+
+    class Dropping(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.second = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5)
+
+        def __call__(self, x, rngs=None):
+            return jnp.stack([self.first(x), self.first(x), self.second(x, rngs=rngs)])
+
+    layer = from_nnx(Dropping)
+    assert layer.init(jax.random.key(0)) == ((), ())
+    x = jnp.ones((4, 16))
+    one, _ = layer.apply((), (), x, key=jax.random.key(1), train=True)
+    other, _ = layer.apply((), (), x, key=jax.random.key(2), train=True)
+    again, _ = layer.apply((), (), x, key=jax.random.key(1), train=True)
+    np.testing.assert_array_equal(one, again)
+    draws = [*one, *other]
+    assert all((a != b).any() for i, a in enumerate(draws) for b in draws[:i])
+    np.testing.assert_array_equal(layer.apply((), (), x)[0], jnp.stack([x] * 3))
+
+
+def test_linen_is_told_its_mode_by_the_names_that_flax_uses():
+    x = jnp.ones((4, 16))
+    for layer in (from_linen(nn.Dropout(0.5), x), from_linen(nn.Sequential([nn.Dropout(0.5, deterministic=False)]), x)):
+        y, _ = layer.apply((), (), x, key=jax.random.key(0), train=True)
+        assert 0 < (y == 0).mean() < 1
+    np.testing.assert_array_equal(from_linen(nn.Dropout(0.5), x).apply((), (), x)[0], x)
+    dense = nn.Dense(3, bias_init=nn.initializers.ones)  # a function is written by its name, in every process alike
+    assert from_linen(nn.Sequential([dense, jnp.tanh]), x).name == (
+        "from_linen(Sequential(layers=(Dense(features=3, bias_init=ones), tanh)))"
+    )
+
+
+@needs_equinox
+def test_modules_of_equinox_that_are_there_already():
+    import equinox as eqx
+
+    module, first = eqx.nn.make_with_state(foreign.equinox_cnn(0.2))(jax.random.key(3))
+    layer = from_equinox(module, first)
+    params, state = layer.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (6, *foreign.SHAPE))
+    _, state = jax.jit(partial(layer.apply, key=jax.random.key(2), train=True))(params, state, x)
+    trained = eqx.nn.inference_mode(eqx.combine(jax.tree.map(lambda leaf: 2 * leaf, params), module))
+    values = {name: state[name] for name in first.tree_flatten()[1]}
+    their_state = eqx.nn.State.tree_unflatten(tuple(values), tuple(values.values()))
+    expected, _ = jax.vmap(trained, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(x, their_state)
+    y, _ = layer.apply(jax.tree.map(lambda leaf: 2 * leaf, params), state, x)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+    plain = from_equinox(eqx.nn.MLP(36, 3, 8, 1, key=jax.random.key(0)))
+    params, state = plain.init(jax.random.key(0))
+    assert state == ()
+    assert plain.apply(params, state, x.reshape(6, -1), train=True)[0].shape == (6, 3)
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ def from_equinox(module: Any, state: Any = None, *, axis_name: str = "batch") ->
     channels first: put `lambda x: jnp.moveaxis(x, -1, 1)` before it in `sequential`.
 
     params is the module with None for everything that is no float array, so `eqx.combine(params, module)` is the
-    trained module; state holds the entries of `eqx.nn.State` by name, and other arrays of the module.
+    trained module (and a class that is made anew, inside a function, makes params of another structure). state holds
+    the entries of `eqx.nn.State` by name, and other arrays of the module.
 
     Raises ImportError without Equinox, TypeError for what makes no module or asks for other arguments, ValueError for a
     module whose state is missing, and in training for one that needs randomness and gets no key. Kidger and Garcia,
