@@ -230,6 +230,25 @@ def test_evaluation_covers_every_example_exactly_once():
         np.testing.assert_allclose(logits, data.inputs @ params["weight"] + params["bias"], rtol=1e-5, atol=1e-5)
 
 
+def test_a_model_is_compiled_for_evaluation_once_and_not_once_a_call():
+    traces, inner, data = [], linear(4, 3), blobs(size=20)
+    model = inner._replace(apply=lambda *args, **modes: (traces.append(1), inner.apply(*args, **modes))[1])
+    params = inner.init(jax.random.key(0))[0]
+    counts = []
+    for scale in (1.0, 2.0, 3.0):
+        logits = predict(model, {name: scale * leaf for name, leaf in params.items()}, (), data.inputs)
+        np.testing.assert_allclose(
+            logits, scale * (data.inputs @ params["weight"] + params["bias"]), rtol=1e-5, atol=1e-5
+        )
+        counts.append(len(traces))
+    assert counts == [1, 1, 1]
+    traces.clear()
+    for _ in range(3):
+        evaluate(model, params, (), data, softmax_cross_entropy)
+        counts.append(len(traces))
+    assert counts[3:] == [2, 2, 2]  # once for the shape of the outputs, which tells the classes, and once for the loss
+
+
 def test_a_diverging_run_keeps_the_last_good_parameters():
     data = blobs()
     poisoned = data._replace(inputs=data.inputs.copy())

@@ -1,7 +1,7 @@
 """Evaluation and prediction over every example exactly once, in batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -73,19 +73,19 @@ def evaluate(
     metrics = checks.metric_names("evaluate", metrics or {})
     check_dataset("evaluate", dataset)
     check_labels("evaluate", model, params, state, dataset)
-    given = model, loss, tuple(metrics.items())
-    return total_means([_totals(*given, params, state, batch) for batch in batches(dataset, batch_size)])
+    step = _compiled_step(model, loss, tuple(metrics.items()))
+    return total_means([step(params, state, batch) for batch in batches(dataset, batch_size)])
 
 
-# Compiled once for each model, not once for each call.
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _totals(model, loss, metrics, params, state, batch):
-    return evaluation_step(model, loss, dict(metrics))(params, state, batch)
+# Compiled once for a model and not once a call; the programs of the latest models stay.
+@lru_cache(maxsize=16)
+def _compiled_step(model: Layer, loss: Loss, metrics: tuple[tuple[str, Metric], ...]) -> Callable[..., Totals]:
+    return jax.jit(evaluation_step(model, loss, dict(metrics)))
 
 
-@partial(jax.jit, static_argnums=0)
-def _outputs(model, params, state, x):
-    return model.apply(params, state, x)[0]
+@lru_cache(maxsize=16)
+def _compiled_apply(model: Layer) -> Callable[..., Any]:
+    return jax.jit(lambda params, state, x: model.apply(params, state, x)[0])
 
 
 def check_labels(function: str, model: Layer, params: Params, state: State, dataset: Dataset) -> int | None:
@@ -121,5 +121,6 @@ def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_si
     if len(inputs) == 0:
         raise ValueError(f"predict got no examples (inputs have shape {np.shape(inputs)})")
     starts = range(0, len(inputs), batch_size)
-    outputs = [_outputs(model, params, state, inputs[start : start + batch_size]) for start in starts]
+    apply = _compiled_apply(model)
+    outputs = [apply(params, state, inputs[start : start + batch_size]) for start in starts]
     return np.concatenate([np.asarray(output) for output in outputs])
