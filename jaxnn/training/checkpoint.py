@@ -1,6 +1,7 @@
 """Checkpoints: a tree written by Orbax, and beside it a manifest that says what every byte has to be."""
 
 import errno
+import gc
 import hashlib
 import json
 import logging
@@ -178,28 +179,38 @@ def _write_arrays(path: Path, values: Any) -> None:
     arrays = {name: jnp.asarray(leaf) for name, leaf in tree.paths(values).items() if np.size(leaf)}
     if not arrays:  # Orbax takes no tree of nothing
         return
-    try:
-        with _unlogged(), ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(path, arrays)
-    except ValueError as error:  # what TensorStore makes of a disk that is full
-        code = re.search(r"os_error_code='(\d+)'", str(error))
-        number = int(code[1]) if code else errno.EIO
-        raise OSError(number, os.strerror(number) if code else str(error).splitlines()[0]) from error
+    failure = None
+    with _unlogged():
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(path, arrays)
+        except OSError as error:
+            failure = OSError(error.errno, error.strerror or str(error))
+        except ValueError as error:  # what TensorStore makes of a disk that is full
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            number = int(code[1]) if code else errno.EIO
+            failure = OSError(number, os.strerror(number) if code else str(error).splitlines()[0])
+        for thread in threading.enumerate():  # one may still be about to log, after another has raised
+            if type(thread).__module__.startswith("orbax."):
+                threading.Thread.join(thread, timeout=10)  # Orbax's own would raise the thread's error once more
+        if failure is not None:
+            gc.collect()  # an error that Orbax has left in a future is logged when the future goes
+    if failure is not None:
+        raise failure
 
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
     """Keep Orbax from logging what is raised as well: a thousand lines for a disk that is full."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        for thread in threading.enumerate():  # one may still be about to log, after another has raised
-            if type(thread).__module__.startswith("orbax."):
-                thread.join(timeout=10)
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _read_arrays(path: Path, like: Any) -> Any:
