@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.peers.roster import PEERS, TITLES
-from benchmarks.peers.tables import MODES
+from benchmarks.peers.tables import MODES, three_digits
 from jaxnn.report.theme import WIDTH, colors
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _panel(panel: "Axes", rows: Sequence[Mapping[str, Any]], networks: Sequence[
         if row["peer"] == "jaxnn":
             share = row[mode]["share_of_product"]["median"]
             milliseconds = statistics.median(row[mode]["step_milliseconds"])
-            words = f"{milliseconds:.3g} ms, {share:.0%} of the product".replace("%", " %")
+            words = f"{three_digits(milliseconds)} ms, {share:.0%} of the product".replace("%", " %")
             at = networks.index(row["network"])
             panel.text(0.985, at - 0.3, words, transform=panel.get_yaxis_transform(), ha="right", fontsize=8)
     panel.set_xscale("log")

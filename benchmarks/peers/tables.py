@@ -96,6 +96,15 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *lines))
 
 
+def three_digits(value: float) -> str:
+    """Write a number in three digits, or all of them where there are more before the point.
+
+    >>> three_digits(1.2345), three_digits(2419.6)
+    ('1.23', '2420')
+    """
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
 def ratio_table(rows: Sequence[Mapping[str, Any]], mode: str) -> str:
     """Write jaxnn's time over each peer's, a line for each network and batch; the fastest peer with the spread."""
     present = {row["peer"] for row in rows}
@@ -106,7 +115,7 @@ def ratio_table(rows: Sequence[Mapping[str, Any]], mode: str) -> str:
         line = [TITLES[network], f"{batch}"]
         line += [f"{group[peer][mode]['jaxnn_over_peer']['median']:.2f}" if peer in group else "" for peer in columns]
         ours = group["jaxnn"][mode]
-        line.append(f"{statistics.median(ours['step_milliseconds']):.3g} ms")
+        line.append(f"{three_digits(statistics.median(ours['step_milliseconds']))} ms")
         if one := fastest.get((network, batch)):
             ratio = one["jaxnn_over_fastest"]
             line.append(f"**{ratio['median']:.2f}** ({ratio['least']:.2f} to {ratio['most']:.2f})")

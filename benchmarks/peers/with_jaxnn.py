@@ -11,7 +11,7 @@ from jaxnn.data import Dataset
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.models import cnn, lstm_classifier, mlp, rnn_classifier, transformer_classifier
 from jaxnn.optimizers import adam
-from jaxnn.training import epoch_order, epoch_program, init_train_state, no_progress, run_keys, train_step
+from jaxnn.training import epoch_order, epoch_program, init_train_state, no_progress, predict, run_keys, train_step
 from jaxnn.types import Layer
 
 
@@ -46,7 +46,6 @@ def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, 
     step = train_step(layer, softmax_cross_entropy, optimizer)
     dataset = jax.device_put(Dataset(data.inputs, data.labels))
     run = jax.jit(epoch_program(step))
-    apply = jax.jit(lambda params, state, x: layer.apply(params, state, x)[0])
     first = Dataset(data.inputs[:batch], data.labels[:batch])
     now = init_train_state(lambda _: (params, state), optimizer, keys.init)
     empty = no_progress(step, now, first, keys.step)
@@ -60,7 +59,6 @@ def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, 
         epoch += 1
 
     def answer() -> np.ndarray:
-        parts = [data.inputs[i : i + batch] for i in range(0, len(data.inputs), batch)]
-        return np.concatenate([apply(now.params, now.model_state, part) for part in parts])
+        return predict(layer, now.params, now.model_state, data.inputs, batch_size=batch)
 
     return Peer(train, answer)
