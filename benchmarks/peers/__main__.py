@@ -92,11 +92,22 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def command_of(options: argparse.Namespace) -> str:
+    """Write the command that measures the same.
+
+    >>> command_of(options_of(["--networks", "mlp", "--peers", "torch", "--batches", "64"]))
+    'python -m benchmarks.peers --networks mlp --peers torch --batches 64 --rounds 5 --seconds 0.4'
+    """
+    lists = {"networks": options.networks, "peers": options.peers, "batches": options.batches}
+    given = " ".join(f"--{name} {' '.join(map(str, values))}" for name, values in lists.items())
+    return f"python -m benchmarks.peers {given} --rounds {options.rounds} --seconds {options.seconds:g}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = options_of(arguments)
     pythons = {peer: peer_python(peer, options.torch_python) for peer in ["jaxnn", *options.peers]}
     result: dict[str, Any] = {
-        "command": f"python -m benchmarks.peers --rounds {options.rounds} --seconds {options.seconds:g}",
+        "command": command_of(options),
         "method": METHOD,
         "environment": environment() | {"threads": str(threads())},
         "cores_busy_before": busy_cores(),
