@@ -249,6 +249,18 @@ def test_a_model_is_compiled_for_evaluation_once_and_not_once_a_call():
     assert counts[3:] == [2, 2, 2]  # once for the shape of the outputs, which tells the classes, and once for the loss
 
 
+def test_a_loss_without_a_hash_is_evaluated_too():
+    class Smoothed:
+        __hash__ = None
+
+        def __call__(self, logits, targets):
+            return softmax_cross_entropy(logits, targets)
+
+    data, params = blobs(size=20), linear(4, 3).init(jax.random.key(0))[0]
+    expected = evaluate(linear(4, 3), params, (), data, softmax_cross_entropy)
+    assert evaluate(linear(4, 3), params, (), data, Smoothed()) == expected
+
+
 def test_a_diverging_run_keeps_the_last_good_parameters():
     data = blobs()
     poisoned = data._replace(inputs=data.inputs.copy())
