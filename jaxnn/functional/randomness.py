@@ -52,8 +52,8 @@ def keep_mask(
     """Draw independent decisions, True with probability `keep`, and return them with the *realised* probability.
 
     The decision of place i is 24 bits of mixed(mixed(i ^ k0) ^ k1), with the two words k0, k1 of the key: some
-    twenty operations in the same pass as what is decided, where a call of Threefry takes over a hundred in a pass of its
-    own. So `keep` is rounded to a multiple of 2**-24. The bits depend on the key and the place in the array alone.
+    twenty operations in the same pass as what is decided; a call of Threefry takes over a hundred, in its own pass. So
+    `keep` is rounded to a multiple of 2**-24. The bits depend on the key and the place in the array alone.
 
     >>> kept, probability = keep_mask(jax.random.key(0), (1000,), 0.8)
     >>> kept.shape, round(float(probability), 4)
