@@ -4,7 +4,7 @@
 
 runs the experiment of each name with `--resume` into a folder under runs/recipes, and writes what its summary.json
 says, with the command, into recipes.json; the other entries there stay. Networks, lengths and settings were chosen on
-validation images: the test images are looked at once a seed.
+validation images; these trainings see them too, and the test images are looked at once a seed.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from jaxnn.files import write_whole
 from jaxnn.report import environment
 
 SERIES = {
-    "mnist_mlp": "experiments.mnist --dataset mnist --recipe best --seeds 5",
-    "mnist_mlp_augmented": "experiments.mnist --dataset mnist --recipe augmented --seeds 5",
-    "mnist_cnn": "experiments.images --dataset mnist --recipe best --seeds 3",
-    "fashion_cnn": "experiments.images --dataset fashion_mnist --recipe best --seeds 3",
+    "mnist_mlp": "experiments.mnist --dataset mnist --recipe best --seeds 5 --all-images",
+    "mnist_mlp_augmented": "experiments.mnist --dataset mnist --recipe augmented --seeds 5 --all-images",
+    "mnist_cnn": "experiments.images --dataset mnist --recipe best --seeds 3 --all-images",
+    "fashion_cnn": "experiments.images --dataset fashion_mnist --recipe best --seeds 3 --all-images",
 }
 KEPT = (
     *("test_accuracy_by_seed", "test_accuracy_mean", "test_accuracy_deviation", "ensemble_test_accuracy", "status"),
