@@ -34,7 +34,7 @@ from jaxnn.training.display import training_display
 from jaxnn.training.loop import compile_programs, train
 from jaxnn.training.resume import Reached
 from jaxnn.training.sweep import fit_many
-from jaxnn.training.sweep_loop import Task, start_chunk, train_chunk
+from jaxnn.training.sweep_loop import Task, no_saving, start_chunk, train_chunk
 from jaxnn.training.sweep_programs import compile_members
 from jaxnn.training.sweep_settings import Recipe, Structure
 
@@ -61,7 +61,7 @@ def many_at_once(data: Dataset, networks: int, epochs: int) -> tuple[Callable[[]
     def run() -> Any:
         with training_display(False, epochs, task.steps) as display:
             chunk = start_chunk(programs, task, (), [{}] * networks, range(networks))
-            chunk = train_chunk(programs, task, chunk, [], display, 0, 1.0)
+            chunk = train_chunk(programs, task, chunk, no_saving, [], display, 0, 1.0)
         return jax.device_get(chunk.running.train_state.params)
 
     return run, programs.how

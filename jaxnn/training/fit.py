@@ -1,6 +1,5 @@
 """Training from data to a trained model: check, split, compile, run."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from jaxnn.training.epoch import Augment, no_progress
 from jaxnn.training.evaluation import check_labels
 from jaxnn.training.interruption import noted_signals
 from jaxnn.training.loop import Callback, FitResult, compile_programs, finished, train
-from jaxnn.training.resume import Folder, Reached, fingerprint, open_run, save_reached
+from jaxnn.training.resume import Folder, Reached, check_folder, fingerprint, open_run, save_reached
 from jaxnn.training.state import check_optimizer, init_train_state, run_keys
 from jaxnn.training.step import train_step
 from jaxnn.types import Init, Layer, Loss, Metric
@@ -86,10 +85,7 @@ def fit(
     checks.positive_int("fit", "batch_size", batch_size)
     checks.positive_int("fit", "accumulate", accumulate)
     checks.in_range("fit", "validation_split", validation_split, 0, 1, open_high=True)
-    if checkpoints is not None and not isinstance(checkpoints, str | os.PathLike):
-        raise TypeError(f"fit expected checkpoints to be the path of a folder but got {checkpoints!r}")
-    if resume and checkpoints is None:
-        raise ValueError("fit got resume=True without checkpoints: give the folder of the run to go on with")
+    check_folder("fit", checkpoints, resume)
     model = checks.as_layer("fit", model)
     check_optimizer("fit", optimizer)
     given = {"init": init, "callback": callback, "augment": augment}

@@ -60,9 +60,9 @@ class NotFiniteError(FloatingPointError):
 
 
 class NotSavedError(OSError):
-    """Raised by `fit` when a checkpoint cannot be saved; `result` holds all that was trained."""
+    """Raised by `fit` and `fit_many` when a checkpoint cannot be saved; `result` holds all that was trained."""
 
-    def __init__(self, error: OSError, result: FitResult):
+    def __init__(self, error: OSError, result: Any):
         super().__init__(error.errno, error.strerror or str(error))
         self.result = result
 

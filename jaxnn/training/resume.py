@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxnn import tree
 from jaxnn.data import Dataset
 from jaxnn.training.checkpoint import (
@@ -31,10 +33,24 @@ class Reached(NamedTuple):
     train_state: TrainState
     progress: Progress
     best: Best | None
-    history: list[Record]
+    history: list[Any]
+    """A record for each finished epoch; of many networks trained together, such a list for each."""
     train_seconds: float = 0.0
     epoch_seconds: float = 0.0
     ended: str = ""  # by what: "epochs", "early stopping", "callback"; empty while it goes on
+
+
+def check_folder(name: str, checkpoints: Folder | None, resume: bool) -> None:
+    """Refuse what is no path of a folder, and `resume` without one.
+
+    >>> check_folder("fit", None, True)
+    Traceback (most recent call last):
+    ValueError: fit got resume=True without checkpoints: give the folder of the run to go on with
+    """
+    if checkpoints is not None and not isinstance(checkpoints, str | os.PathLike):
+        raise TypeError(f"{name} expected checkpoints to be the path of a folder but got {checkpoints!r}")
+    if resume and checkpoints is None:
+        raise ValueError(f"{name} got resume=True without checkpoints: give the folder of the run to go on with")
 
 
 def fingerprint(dataset: Dataset | None) -> str:
@@ -67,7 +83,8 @@ def save_reached(folder: Folder, reached: Reached, settings: Mapping[str, Any]) 
         "epoch_seconds": reached.epoch_seconds,
         "ended": reached.ended,
     }
-    save_checkpoint(folder, int(reached.train_state.step), _arrays(reached), notes)
+    step = int(np.max(reached.train_state.step))  # of many networks, those that go on have done the most
+    save_checkpoint(folder, step, _arrays(reached), notes)
 
 
 def open_run(folder: Folder, start: Reached, settings: Mapping[str, Any], *, resume: bool) -> tuple[Reached, str]:

@@ -16,10 +16,13 @@ from jaxnn.training.display import Display, training_display
 from jaxnn.training.epoch import Augment
 from jaxnn.training.evaluation import check_labels
 from jaxnn.training.interruption import noted_signals
+from jaxnn.training.loop import NotSavedError
+from jaxnn.training.resume import Folder, check_folder
 from jaxnn.training.state import run_keys
-from jaxnn.training.sweep_loop import Chunk, Task, start_chunk, train_chunk
+from jaxnn.training.sweep_loop import Chunk, Task, no_saving, start_chunk, train_chunk
 from jaxnn.training.sweep_programs import compile_members
 from jaxnn.training.sweep_results import Member, Sweep, SweepInterrupted, best_of, table_of, taken_names
+from jaxnn.training.sweep_resume import Saving, networks_settings, open_chunk, run_settings
 from jaxnn.training.sweep_settings import (
     Hyperparameters,
     Make,
@@ -49,6 +52,8 @@ def fit_many(
     validation_split: float = 0.0,
     metrics: Mapping[str, Metric] | None = None,
     augment: Augment | None = None,
+    checkpoints: Folder | None = None,
+    resume: bool = False,
     verbose: bool = True,
 ) -> Sweep:
     """Train a network for each setting and seed, as `fit` would, in one compiled program for each structure.
@@ -67,12 +72,17 @@ def fit_many(
     other (`lax.map`), in chunks of at most 16; elsewhere all side by side. Chunks are smaller where memory is short.
     `how` of the result says which way was taken, and why.
 
+    `checkpoints` is a folder to save into every ten seconds and at the end, networks that share a program together;
+    with `resume` what was ended or killed goes on from there, to the same bits, given the same arguments again. More
+    epochs are no other run.
+
     A network whose loss, gradient or parameters are not finite is frozen before that step; the others go on. The other
     arguments are those of `fit`; `verbose` shows means over the networks.
 
     Raises ValueError or TypeError before the first step, with the place of a setting that cannot be made, and for
-    data and options that cannot be trained on; `SweepInterrupted` within about a second of Ctrl-C or SIGTERM, with the
-    networks so far.
+    data and options that cannot be trained on; before the first step of its networks ValueError for another run in
+    `checkpoints`, and FileExistsError for an unfinished one without `resume`. `NotSavedError` when a checkpoint cannot
+    be saved, and `SweepInterrupted` within about a second of Ctrl-C or SIGTERM, carry the networks so far.
 
     >>> import optax
     >>> from jaxnn.data import from_arrays
@@ -89,6 +99,7 @@ def fit_many(
     checks.non_negative_int("fit_many", "epochs", epochs)
     checks.positive_int("fit_many", "batch_size", batch_size)
     checks.in_range("fit_many", "validation_split", validation_split, 0, 1, open_high=True)
+    check_folder("fit_many", checkpoints, resume)
     checks.callables("fit_many", make=make, loss=loss, **({} if augment is None else {"augment": augment}))
     settings, seeds = checked_settings(hyperparameters), checked_seeds(seeds)
     check_dataset("fit_many", dataset)
@@ -101,16 +112,31 @@ def fit_many(
     recipe = Recipe(make, loss, checks.metric_names("fit_many", metrics), augment)
     taken_names(settings[0], metrics)
 
+    saving = None
+    if checkpoints is not None:
+        saving = Saving(checkpoints, run_settings(recipe, task, dataset, validation), resume)
+    work = Work(recipe, task, settings, seeds, saving)
+
     done: list[Done] = []
     with noted_signals() as received, training_display(verbose, epochs * len(found), task.steps) as display:
         for number, structure in enumerate(found):
-            for part in _train_structure(
-                recipe, structure, apart(structure, found), task, settings, seeds, received, display, epochs * number
-            ):
+            for part in _train_structure(work, structure, number, apart(structure, found), received, display):
                 done.append(part)
+                if part.not_saved is not None:
+                    raise NotSavedError(part.not_saved, _result(done, settings)) from part.not_saved
                 if received:
                     raise SweepInterrupted(_result(done, settings), received[0])
     return _result(done, settings)
+
+
+class Work(NamedTuple):
+    """All that is to be trained, how, and where it is saved."""
+
+    recipe: Recipe
+    task: Task
+    settings: Sequence[dict[str, Any]]
+    seeds: Sequence[int]
+    saving: Saving | None
 
 
 class Done(NamedTuple):
@@ -120,22 +146,16 @@ class Done(NamedTuple):
     how: str
     compile_seconds: float
     train_seconds: float
+    not_saved: OSError | None
 
 
 def _train_structure(
-    recipe: Recipe,
-    structure: Structure,
-    name: str,
-    task: Task,
-    settings: Sequence[dict[str, Any]],
-    seeds: Sequence[int],
-    received: Sequence[int],
-    display: Display,
-    before: int,
+    work: Work, structure: Structure, number: int, name: str, received: Sequence[int], display: Display
 ) -> Iterator[Done]:
     """Compile the programs of a structure and train its members, chunk by chunk."""
     display.status("compiling")
     start = time.perf_counter()
+    recipe, task, settings, seeds, saving = work
     places = [(i, k) for i in structure.settings for k in range(len(seeds))]
     programs = compile_members(recipe, structure, len(places), task.dataset, task.size, task.batch_size)
     how = f"{name}{programs.how}"
@@ -148,9 +168,21 @@ def _train_structure(
         compile_seconds = time.perf_counter() - start
         if programs.chunk < len(places):
             display.note(f"networks {first + 1} to {first + len(part)} of {len(places)}")
-        passed = before + task.epochs * first / len(places)
-        chunk = train_chunk(programs, task, chunk, received, display, passed, min(share, 1 - first / len(places)))
-        yield Done(_members(chunk, task, part, settings, seeds), how, compile_seconds, chunk.seconds)
+        save, news = no_saving, ""
+        if saving is not None:
+            networks = networks_settings(recipe, [settings[i] for i, _ in full], [seeds[k] for _, k in full])
+            chunk, save, news = open_chunk(saving, number, first, chunk, networks)
+        if news:
+            display.note(news)
+        passed = task.epochs * (number + first / len(places))
+        not_saved = None
+        try:
+            chunk = train_chunk(
+                programs, task, chunk, save, received, display, passed, min(share, 1 - first / len(places))
+            )
+        except NotSavedError as error:
+            chunk, not_saved = error.result, error
+        yield Done(_members(chunk, task, part, settings, seeds), how, compile_seconds, chunk.seconds, not_saved)
         start = time.perf_counter()
 
 

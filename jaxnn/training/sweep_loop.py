@@ -1,8 +1,8 @@
 """The loop of `fit_many`: a chunk of members trained in pieces, with the host looking in between."""
 
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxnn.data import Dataset
 from jaxnn.training.display import Display, record_line
 from jaxnn.training.epoch import epoch_order
 from jaxnn.training.evaluation import total_means
-from jaxnn.training.loop import EVALUATION_BATCH, FIRST_PIECE_STEPS
+from jaxnn.training.loop import EVALUATION_BATCH, FIRST_PIECE_STEPS, SAVE_SECONDS, NotSavedError
 from jaxnn.training.resume import Record
 from jaxnn.training.state import RunKeys
 from jaxnn.training.sweep_programs import Programs, Running
@@ -53,6 +53,10 @@ class Chunk(NamedTuple):
     seconds: float = 0.0
 
 
+Save: TypeAlias = Callable[[Chunk, bool], None]
+"""`save(chunk, ended)` writes a checkpoint."""
+
+
 def start_chunk(
     programs: Programs, task: Task, mapped: Sequence[str], settings: Sequence[dict[str, Any]], seeds: Sequence[int]
 ) -> Chunk:
@@ -70,18 +74,25 @@ def train_chunk(
     programs: Programs,
     task: Task,
     chunk: Chunk,
+    save: Save,
     received: Sequence[int],
     display: Display,
     before: float,
     share: float,
 ) -> Chunk:
-    """Train all epochs, or until a signal is received; the bar goes on from `before`, by a share of each epoch."""
-    running, steps = chunk.running, FIRST_PIECE_STEPS
-    for epoch in range(task.epochs):
-        seconds, done = 0.0, 0
-        for run, order in zip((programs.run, programs.run_short), _orders(task, epoch), strict=True):
-            first = 0
-            while run is not None and first < order.shape[1] and not received:
+    """Train the epochs that are left, or until a signal is received, and save every ten seconds and at the end.
+
+    The bar goes on from `before`, by a share of each epoch. Raises `NotSavedError` with the chunk so far.
+    """
+    running, steps, alive = chunk.running, FIRST_PIECE_STEPS, _alive(chunk.running)
+    save_where_due = _at_intervals(save)
+    first_epoch, begin = divmod(int(np.max(running.train_state.step)), task.steps)
+    for epoch in range(first_epoch, task.epochs):
+        seconds, done = 0.0, begin
+        running = running if begin else _new_epoch(running)
+        full, short = _orders(task, epoch)
+        for run, order, first in ((programs.run, full, begin), (programs.run_short, short, 0)):
+            while run is not None and first < order.shape[1] and len(alive) and not received:
                 start = time.perf_counter()
                 wanted = min(first + steps, order.shape[1])
                 running, last = _piece(run, running, order[chunk.seeds], task.dataset, first, wanted)
@@ -89,18 +100,46 @@ def train_chunk(
                 if run is programs.run:
                     steps = max(1, round(PIECE_SECONDS * (last - first) / took))
                 seconds, done, first = seconds + took, done + last - first, last
-                speed = {"examples_per_second": len(chunk.seeds) * min(done * task.batch_size, task.size) / seconds}
-                means = _mean_record(_records(running, _alive(running)))
+                count = min(done * task.batch_size, task.size) - begin * task.batch_size
+                speed = {"examples_per_second": len(chunk.seeds) * count / seconds}
+                alive = _alive(running)
+                means = _mean_record(_records(running, alive))
                 display.advance(int((before + share * epoch) * task.steps + share * done), means | speed)
-        chunk = chunk._replace(running=running, seconds=chunk.seconds + seconds)
-        if done == task.steps:
+                if done < task.steps:
+                    save_where_due(chunk._replace(running=running, seconds=chunk.seconds + seconds), False, False)
+        chunk, begin = chunk._replace(running=running, seconds=chunk.seconds + seconds), 0
+        if len(alive) and done == task.steps:
             chunk = _recorded(programs, task, chunk, epoch)
-            shown = _mean_record([chunk.histories[place][-1] for place in _alive(running)])
+            shown = _mean_record([chunk.histories[place][-1] for place in alive])
             display.note(record_line({"epoch": epoch + 1, **shown, "seconds": seconds}, task.epochs))
-        if received:
+        ended = not len(alive) or (done == task.steps and epoch + 1 == task.epochs)
+        save_where_due(chunk, ended or bool(received), ended)
+        if ended or received:
             break
-        running = _next_epoch(running)
     return chunk
+
+
+def no_saving(chunk: Chunk, ended: bool) -> None:
+    """Save nothing.
+
+    >>> no_saving(None, True)
+    """
+
+
+def _at_intervals(save: Save) -> Callable[[Chunk, bool, bool], None]:
+    """Make `(chunk, now, ended)`, which saves now, or where the last time is ten seconds ago."""
+    saved_at = time.perf_counter()
+
+    def save_where_due(chunk: Chunk, now: bool, ended: bool) -> None:
+        nonlocal saved_at
+        if now or time.perf_counter() - saved_at >= SAVE_SECONDS:
+            try:
+                save(chunk, ended)
+            except OSError as error:
+                raise NotSavedError(error, chunk) from error
+            saved_at = time.perf_counter()
+
+    return save_where_due
 
 
 def _orders(task: Task, epoch: int) -> list[jax.Array]:
@@ -138,7 +177,7 @@ def _frozen(bad: jax.Array, before: Running, after: Running) -> Running:
 
 
 @jax.jit
-def _next_epoch(running: Running) -> Running:
+def _new_epoch(running: Running) -> Running:
     """Empty the sums; a frozen member stays frozen."""
     totals = jax.tree.map(jnp.zeros_like, running.progress.totals)
     return running._replace(progress=running.progress._replace(totals=totals))
@@ -152,8 +191,6 @@ def _alive(running: Running) -> np.ndarray:
 def _recorded(programs: Programs, task: Task, chunk: Chunk, epoch: int) -> Chunk:
     """Write the record of a finished epoch into the history of each member that is not frozen."""
     alive = _alive(chunk.running)
-    if not len(alive):
-        return chunk
     records = _records(chunk.running, alive)
     if task.validation is not None:
         measured = _validated(programs, task, chunk)
