@@ -5,7 +5,7 @@ chosen on validation data; the test part is looked at once a training.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,8 @@ class Config:
     """Random subsets of the images of each size."""
     seed: int = 0
     """The whole run is a function of it (but for the times)."""
+    resume: bool = False
+    """Go on with the run in the output folder where it was stopped or killed."""
     out: Path = Path("runs/alternatives")
     """Folder for the report and the numbers."""
     quiet: bool = False
@@ -70,28 +72,35 @@ def main(config: Config) -> int:
     say = partial(harness.say, config.quiet)
     begin = time.perf_counter()
 
-    def tell(records: Sequence[Record], title: str) -> None:
-        for record in records:
-            harness.append_record(out, record)
-        say(f"{title}: " + ", ".join(f"{record['model']} {record['score']:.3f}" for record in records))
+    earlier = harness.read_records(out)  # of the run that goes on; else there are none
+
+    def compared(
+        task: str, length: int, seed: int, title: str, compare: Callable[[], Sequence[Record]]
+    ) -> Sequence[Record]:
+        found = [one for one in earlier if (one["task"], one["length"], one["seed"]) == (task, length, seed)]
+        if not found:
+            found = compare()
+            harness.append_records(out, found)
+        say(f"{title}: " + ", ".join(f"{record['model']} {record['score']:.3f}" for record in found))
+        return found
 
     on_tables: dict[str, list[Record]] = {}
     tasks = measures.tables()
     for task in tasks:
         on_tables[task.name] = []
         for seed in range(config.seed, config.seed + config.seeds):
-            found = measures.compare_on_table(task, seed, measures.TABLES)
-            tell(found, f"{task.name}, {UNITS[bool(task.classes)]}, split {seed}")
-            on_tables[task.name] += found
+            length = len(measures.divide(task, np.arange(len(task.inputs)), seed)[0])
+            compare = partial(measures.compare_on_table, task, seed, measures.TABLES)
+            title = f"{task.name}, {UNITS[bool(task.classes)]}, split {seed}"
+            on_tables[task.name] += compared(task.name, length, seed, title, compare)
 
     pictures, test = as_table(data.name, data.train), as_table(data.name, data.test)
     on_images: dict[int, list[Record]] = {}
     for count in counts:
         on_images[count] = []
         for seed in range(config.seed, config.seed + config.image_seeds):
-            found = measures.compare_on_subset(pictures, test, count, seed, measures.IMAGES)
-            tell(found, f"{count:,} images, seed {seed}")
-            on_images[count] += found
+            compare = partial(measures.compare_on_subset, pictures, test, count, seed, measures.IMAGES)
+            on_images[count] += compared(pictures.name, count, seed, f"{count:,} images, seed {seed}", compare)
 
     summary: dict[str, Any] = {"dataset": data.name, "data_source": data.source, "status": "finished"}
     for where, records in [*on_tables.items(), *((f"{data.name} {count}", on_images[count]) for count in counts)]:

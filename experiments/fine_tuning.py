@@ -60,6 +60,8 @@ class Config:
     """Trainings of each kind; their images and random numbers are those of seed, seed + 1, ..."""
     seed: int = 0
     """The whole run is a function of it."""
+    resume: bool = False
+    """Go on with the run in the output folder where it was stopped or killed."""
     out: Path = Path("runs/fine_tuning")
     """Folder for the report, the numbers, and the weights as safetensors."""
     quiet: bool = False
@@ -88,6 +90,8 @@ def main(config: Config) -> int:
         source,
         epochs=config.source_epochs,
         seed=config.seed,
+        checkpoints=out / harness.CHECKPOINTS,
+        resume=config.resume,
         callback=lambda record, _: harness.append_record(out, record),
         verbose=not config.quiet,
     )

@@ -97,7 +97,7 @@ def _same_options(folder: Path, values: Mapping[str, Any]) -> None:
     differences = [
         f"{name} was {old.get(name)!r} and is {values.get(name)!r}"
         for name in {**old, **values}
-        if name not in ("resume", "quiet", "epochs", "seeds") and old.get(name) != values.get(name)
+        if name not in ("resume", "quiet", "epochs", "seeds", "out") and old.get(name) != values.get(name)
     ]
     if differences:
         raise ValueError(f"the run in {folder} has other options: {'; '.join(differences)}. Only epochs may grow")
@@ -117,6 +117,17 @@ def append_record(folder: Path, record: Mapping[str, Any]) -> None:
         write_whole(path, "".join(kept).encode())
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def append_records(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Add lines to `metrics.jsonl`, all of them or none."""
+    path = folder / "metrics.jsonl"
+    write_whole(path, path.read_bytes() + "".join(json.dumps(record) + "\n" for record in records).encode())
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of `metrics.jsonl`."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def _before(old: Mapping[str, Any], record: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from experiments import harness, mistakes_cases, mistakes_figures, pages
 from experiments import mistakes_measures as measures
 from experiments.image_run import MEAN_STD, load_images
+from experiments.mistakes_cases import Way
 from experiments.mistakes_measures import Made
 from jaxnn import checks
 from jaxnn.data.images import ImageData
@@ -41,6 +42,8 @@ class Config:
     """How often each mistake is made, from seed, seed + 1, ...; the report shows the words about the first."""
     seed: int = 0
     """The whole run is a function of it."""
+    resume: bool = False
+    """Go on with the run in the output folder where it was stopped or killed."""
     out: Path = Path("runs/mistakes")
     """Folder for the report and the numbers."""
     quiet: bool = False
@@ -85,12 +88,16 @@ def make_all(config: Config, data: ImageData, seed: int, out: Path, made: list[M
     cured: dict[int, measures.Trained] = {}
     for mistake in mistakes_cases.mistakes(config.network, prepared, config.epochs or EPOCHS[data.name], seed):
 
-        def record(way: str, measured: Mapping[str, Any], name: str = mistake.name) -> None:
-            harness.append_record(out, {"seed": seed, "task": f"{name}, {way}", **measured})
+        def trained(way: Way, kind: str, name: str = mistake.name) -> measures.Trained:
+            def record(measured: Mapping[str, Any]) -> None:
+                harness.append_record(out, {"seed": seed, "task": f"{name}, {kind}", **measured})
 
-        wrong = measures.train(mistake.wrong, seed, partial(record, "mistake"))
+            folder = out / harness.CHECKPOINTS / f"seed_{seed}" / f"{name}_{kind}".replace(" ", "_")
+            return measures.train(way, seed, record, checkpoints=folder, resume=config.resume)
+
+        wrong = trained(mistake.wrong, "mistake")
         if id(mistake.right) not in cured:
-            cured[id(mistake.right)] = measures.train(mistake.right, seed, partial(record, "cure"))
+            cured[id(mistake.right)] = trained(mistake.right, "cure")
         right = cured[id(mistake.right)]
         made.append(Made(mistake, wrong, right, measures.examine(mistake.wrong, wrong, seed)))
         said = made[-1].said()

@@ -36,8 +36,11 @@ class Made(NamedTuple):
         return next((one for one in asked if one.outcome == "finding"), asked[0])
 
 
-def train(way: Way, seed: int, record: Callable[[dict[str, Any]], None] | None = None) -> Trained:
-    """Train one way and test once; a training that ends in NaN is tested where it ended, wrong labels are refused."""
+def train(way: Way, seed: int, record: Callable[[dict[str, Any]], None] | None = None, **saving: Any) -> Trained:
+    """Train one way and test once; a training that ends in NaN is tested where it ended, wrong labels are refused.
+
+    `saving` are `fit`'s `checkpoints` and `resume`.
+    """
     try:
         result = fit(
             way.model,
@@ -51,6 +54,7 @@ def train(way: Way, seed: int, record: Callable[[dict[str, Any]], None] | None =
             seed=seed,
             callback=None if record is None else lambda measured, _: record(measured),
             verbose=False,
+            **saving,
         )
     except NotFiniteError as stopped:
         result = stopped.result

@@ -60,6 +60,8 @@ class Config:
     """Networks that answer together: the best on validation images."""
     seed: int = 0
     """The whole run is a function of it."""
+    resume: bool = False
+    """Go on with the run in the output folder where it was stopped or killed; more epochs go on too."""
     out: Path = Path("runs/sweep")
     """Folder for the report and the numbers."""
     quiet: bool = False
@@ -121,6 +123,8 @@ def main(config: Config) -> int:
             batch_size=config.batch_size,
             seeds=range(config.seed, config.seed + config.seeds),
             validation=validation,
+            checkpoints=out / harness.CHECKPOINTS,
+            resume=config.resume,
             verbose=not config.quiet,
         )
     )

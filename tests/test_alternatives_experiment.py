@@ -1,6 +1,7 @@
 """The alternatives: how settings are chosen, what is measured and said, and the experiment as a user runs it, small."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,6 +211,16 @@ def test_it_runs_and_writes_the_report(tmp_path, monkeypatch, capsys):
     assert summary["test_score_digits_100_network_deviation"] is None
     assert {path.name for path in tmp_path.glob("*.png")} == {"tables.png", "digits-by-number-of-images.png"}
     assert "worst" not in (tmp_path / "report.html").read_text()  # the tree is of the table that was given
+    # Killed while it wrote the lines of the second split, it measures that split and what follows again.
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:5]))
+    assert alternatives.main(replace(config, resume=True)) == 0
+    again = json.loads((tmp_path / "summary.json").read_text())
+    assert {name: value for name, value in again.items() if "seconds" not in name} == {
+        name: value for name, value in summary.items() if "seconds" not in name
+    }
+    resumed = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["score"] for line in resumed] == [line["score"] for line in lines]
+    assert resumed[:5] == lines[:5]
 
 
 @pytest.mark.parametrize(

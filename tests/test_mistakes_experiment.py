@@ -1,6 +1,7 @@
 """The experiment with common mistakes, small: what it makes, writes and says."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -17,19 +18,19 @@ pytestmark = pytest.mark.experiment
 FEW = ("labels of a wrong shape", "train and test overlap", "softmax twice")
 
 
+def few_mistakes(folder, **options):
+    """Run it in this process with three of the mistakes."""
+    every = mistakes_cases.mistakes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mistakes_cases, "mistakes", lambda *given: [made for made in every(*given) if made.name in FEW])
+        config = mistakes.Config(dataset="digits", images=300, epochs=2, out=folder, quiet=True, **options)
+        assert mistakes.main(config) == 0
+    return folder, json.loads((folder / "summary.json").read_text())
+
+
 @pytest.fixture(scope="module", name="run")
 def _run(tmp_path_factory):
-    """Run it in this process with three of the mistakes."""
-    folder = tmp_path_factory.mktemp("mistakes")
-    every = mistakes_cases.mistakes
-    patch = pytest.MonkeyPatch()
-    patch.setattr(mistakes_cases, "mistakes", lambda *given: [made for made in every(*given) if made.name in FEW])
-    config = mistakes.Config(dataset="digits", images=300, epochs=2, out=folder, quiet=True)
-    try:
-        assert mistakes.main(config) == 0
-    finally:
-        patch.undo()
-    return folder, json.loads((folder / "summary.json").read_text())
+    return few_mistakes(tmp_path_factory.mktemp("mistakes"))
 
 
 def test_the_doctor_finds_them_and_all_is_written(run):
@@ -67,6 +68,25 @@ def test_a_line_an_epoch_of_every_training(run):
     # Labels of a wrong shape are not trained on; a cure that two mistakes share is trained once.
     assert tasks == ["softmax twice, mistake", "softmax twice, cure", "train and test overlap, mistake"]
     assert all(line["seed"] == 0 for line in lines)
+
+
+@pytest.mark.slow
+def test_it_goes_on_where_it_was_killed(run, tmp_path):
+    """As if killed in the second epoch of the last training."""
+    whole, summary = run
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:-1]))
+    shutil.rmtree(folder / "checkpoints" / "seed_0" / "train_and_test_overlap_mistake")
+    assert few_mistakes(folder, resume=True)[1] == summary
+    told = [(f / "metrics.jsonl").read_text().splitlines() for f in (folder, whole)]
+    assert without_times(told[0]) == without_times(told[1])
+
+
+def without_times(lines):
+    times = ("seconds", "examples_per_second")
+    return [{name: value for name, value in json.loads(line).items() if name not in times} for line in lines]
 
 
 def test_every_network_makes_the_same_mistakes():

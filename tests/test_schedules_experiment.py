@@ -25,7 +25,7 @@ def _folder(tmp_path_factory):
 @pytest.mark.slow
 def test_everything_is_written(folder):
     assert {path.name for path in folder.iterdir()} == {
-        *("config.json", "summary.json", "metrics.jsonl", "report.html"),
+        *("config.json", "summary.json", "metrics.jsonl", "report.html", "checkpoints"),
         *("rate-and-loss.png", "accuracy.png"),
     }
     page = (folder / "report.html").read_text()

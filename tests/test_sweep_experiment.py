@@ -1,6 +1,7 @@
 """The sweep's experiment in its smallest form: what it writes, its numbers computed another way, what it refuses."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,28 +14,29 @@ from jaxnn.data.images import load
 pytestmark = pytest.mark.experiment
 
 
+CONFIG = sweep.Config(
+    dataset="digits",
+    learning_rates=(0.003, 0.01),
+    dropouts=(0.2,),
+    images=300,
+    epochs=2,
+    hidden=(16,),
+    seeds=2,
+    ensemble=3,
+    quiet=True,
+)
+
+
 @pytest.fixture(scope="module", name="folder")
 def _folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "sweep"
-    config = sweep.Config(
-        dataset="digits",
-        learning_rates=(0.003, 0.01),
-        dropouts=(0.2,),
-        images=300,
-        epochs=2,
-        hidden=(16,),
-        seeds=2,
-        ensemble=3,
-        out=folder,
-        quiet=True,
-    )
-    assert sweep.main(config) == 0
+    assert sweep.main(replace(CONFIG, out=folder)) == 0
     return folder
 
 
 def test_everything_is_written(folder):
     assert {path.name for path in folder.iterdir()} == {
-        *("config.json", "summary.json", "metrics.jsonl", "report.html"),
+        *("config.json", "summary.json", "metrics.jsonl", "report.html", "checkpoints"),
         *("validation-accuracy-by-setting.png", "best-network.png", "ensemble-against-its-members.png"),
         *("best-network-can-its-confidence-be-believed.png", "ensemble-can-its-confidence-be-believed.png"),
     }
@@ -42,6 +44,20 @@ def test_everything_is_written(folder):
     assert "<h1>8 networks on Digits</h1>" in page
     assert "8 networks" in page
     assert "4 networks side by side (vmap): of 1,210 parameters each" in page
+
+
+def test_it_goes_on_where_it_was_killed(folder, tmp_path):
+    """As if killed before the second program."""
+    whole, folder = folder, tmp_path / "run"
+    shutil.copytree(whole, folder)
+    (folder / "metrics.jsonl").write_text("")
+    shutil.rmtree(folder / "checkpoints" / "program_2_from_network_1")
+    assert sweep.main(replace(CONFIG, out=folder, resume=True)) == 0
+    assert (folder / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    told = [json.loads((f / "summary.json").read_text()) for f in (folder, whole)]
+    for summary in told:
+        summary["train_seconds"] = summary["compile_seconds"] = None
+    assert told[0] == told[1]
 
 
 def test_the_best_is_the_best_on_validation_images(folder):
