@@ -34,7 +34,7 @@ from jaxnn.losses import mean_squared_error, softmax_cross_entropy
 from jaxnn.models import cnn, mlp
 from jaxnn.optimizers import adam
 from jaxnn.report import environment
-from jaxnn.training import init_train_state, lr_finder, run_keys
+from jaxnn.training import fit, init_train_state, lr_finder, run_keys
 from jaxnn.training.short_training import all_trainings, first_batches, short_training, side_by_side
 from jaxnn.training.sweep import fit_many
 from jaxnn.types import Layer, Loss
@@ -115,35 +115,40 @@ def measured_speed(work: Work, rounds: int) -> dict[str, Any]:
 
 
 def measured_suggestions(work: Work, seeds: int) -> dict[str, Any]:
-    """Let the finder suggest a rate for each seed, and train it and the grid on the same examples."""
+    """Let the finder suggest a rate for each seed, and train it and the grid on the same examples.
+
+    A rate of the grid at which a seed diverged is left out: it is not the best.
+    """
     model, loss, data, epochs, _ = work
     train, validation = split(data, 0.2, jax.random.key(0))
     found = [lr_finder(model, loss, adam, train, seed=seed).suggestion for seed in range(seeds)]
     if None in found:
         raise SystemExit("every rate diverged: there is no suggestion to train with")
     suggested = [float(rate) for rate in found if rate is not None]
-    rates = sorted({*GRID.tolist(), *suggested})
+    options = {"epochs": epochs, "validation": validation, "verbose": False}
+    with_suggestions = [
+        fit(model, loss, adam(rate), train, seed=seed, **options).history[-1]["validation_accuracy"]
+        for seed, rate in enumerate(suggested)
+    ]
     sweep = fit_many(
         lambda h: (model, adam(h["learning_rate"])),
         loss,
         train,
-        [{"learning_rate": rate} for rate in rates],
-        epochs=epochs,
-        validation=validation,
+        [{"learning_rate": rate} for rate in GRID.tolist()],
         seeds=range(seeds),
+        **options,
     )
-    reached = {
-        (one.hyperparameters["learning_rate"], one.seed): one.history[-1]["validation_accuracy"] if one.history else 0.0
-        for one in sweep.members
+    by_rate = {
+        f"{row['learning_rate']:.3g}": round(row["validation_accuracy"], 5)
+        for row in sweep.table
+        if not row["diverged"]
     }
-    by_rate = {f"{rate:.3g}": round(float(np.mean([reached[rate, s] for s in range(seeds)])), 5) for rate in rates}
-    with_suggestions = float(np.mean([reached[rate, s] for s, rate in enumerate(suggested)]))
     return {
         "epochs": epochs,
         "seeds": seeds,
-        "accuracy_with_suggestions": round(with_suggestions, 5),
+        "accuracy_with_suggestions": round(float(np.mean(with_suggestions)), 5),
         "accuracy_of_best_rate": max(by_rate.values()),
-        "points_below_the_best": round(100 * (max(by_rate.values()) - with_suggestions), 3),
+        "points_below_the_best": round(100 * (max(by_rate.values()) - float(np.mean(with_suggestions))), 3),
         "suggested": [float(f"{rate:.3g}") for rate in suggested],
         "accuracy_by_rate": by_rate,
     }

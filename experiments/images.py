@@ -8,15 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from optax import GradientTransformation
+
 from experiments import harness, image_run, recipes
 from experiments import images_figures as figures
 from experiments import images_measures as measures
 from experiments.image_run import VALIDATION_SHARE, Recipe
+from jaxnn import checks
 from jaxnn.data.images import ImageData
 from jaxnn.models import cnn
-from jaxnn.optimizers import adam
+from jaxnn.optimizers import adam, adamw
 from jaxnn.report import Section
-from jaxnn.schedules import cosine_annealing
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class Config(image_run.Options):
     recipe: Literal["guide", "best"] = "guide"
     """best: a wider network of the same form, on distorted images, trained as well as is known here."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """cosine: the rate of the guide's recipe falls from learning_rate to 0 over the whole training."""
+    """cosine: the rate rises to learning_rate in the first tenth of the training, then falls to 0."""
+    weight_decay: float = 0.0
+    """Decay of the weights apart from the gradient (AdamW), times the rate."""
     out: Path = Path("runs/images")
     """Folder for the report and the numbers."""
 
@@ -35,10 +40,14 @@ def recipe(config: Config, data: ImageData) -> Recipe:
     """Choose the network and its training."""
     if config.recipe == "best":
         return recipes.best_cnn(data.name, len(data.class_names))
-    falling = config.schedule == "cosine"
-    return Recipe(
-        cnn(len(data.class_names)), lambda rate, steps: adam(cosine_annealing(rate, steps) if falling else rate)
-    )
+
+    def optimizer(rate: float, steps: int) -> GradientTransformation:
+        schedule = recipes.warm_cosine(rate, steps) if config.schedule == "cosine" else rate
+        if not config.weight_decay:
+            return adam(schedule)
+        return adamw(schedule, weight_decay=config.weight_decay, mask=recipes.only_weights)
+
+    return Recipe(cnn(len(data.class_names)), optimizer)
 
 
 def look_inside(config: Config, model, data, result, logits, seed, *, complete) -> list[Section]:
@@ -51,8 +60,9 @@ def look_inside(config: Config, model, data, result, logits, seed, *, complete) 
 
 def main(config: Config) -> int:
     image_run.check("images", config)
-    if config.schedule != "constant" and config.recipe != "guide":
-        raise ValueError(f"images got a schedule with the recipe {config.recipe}, which has its own")
+    checks.in_range("images", "weight_decay", config.weight_decay, 0, np.inf, open_high=True)
+    if config.recipe != "guide" and (config.schedule != "constant" or config.weight_decay):
+        raise ValueError(f"images got a schedule or weight decay with the recipe {config.recipe}, which has its own")
     return image_run.run(config, "convolutional network", partial(recipe, config), partial(look_inside, config))
 
 

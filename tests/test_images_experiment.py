@@ -191,7 +191,7 @@ def test_a_stopped_series_keeps_what_was_finished(stopped, seeds, monkeypatch, t
         ({"batch_size": 0}, "batch_size to be a positive integer but got 0"),
         ({"learning_rate": float("nan")}, r"learning_rate in \[0, inf\) but got nan"),
         ({"seed": 2**32 - 1, "seeds": 2}, "seed below"),
-        ({"recipe": "best", "schedule": "cosine"}, "a schedule with the recipe best"),
+        ({"recipe": "best", "schedule": "cosine"}, "a schedule or weight decay with the recipe best"),
     ],
 )
 def test_wrong_options_leave_earlier_results_alone(options, words, tmp_path):
