@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from experiments import image_run, mnist
@@ -63,15 +64,17 @@ def test_options_take_the_place_of_the_recipes():
     assert (changed.epochs, changed.learning_rate, changed.batch_size) == (3, 0.5, recipe.batch_size)
 
 
-def test_the_recipes_rate_falls_to_zero_and_only_weights_decay():
+def test_the_recipes_rate_rises_and_falls_to_zero_and_only_weights_decay():
     recipe = mnist.recipe(mnist.Config(recipe="best"), DATA)
     params = {"weight": np.ones(1, np.float32), "bias": np.ones(1, np.float32)}
-    optimizer = recipe.optimizer(0.1, 1)
+    optimizer = recipe.optimizer(0.1, 30)
     nothing = jax.tree.map(np.zeros_like, params)
-    updates, state = optimizer.update(nothing, optimizer.init(params), params)
-    np.testing.assert_allclose(updates["weight"], -0.1 * 0.1, rtol=1e-6)  # the rate times the decay
-    assert updates["bias"] == 0
-    updates, _ = optimizer.update(nothing, state, params)
+    rates = optax.warmup_cosine_decay_schedule(0, 0.1, 3, 30)
+    state = optimizer.init(params)
+    for step in range(32):
+        updates, state = optimizer.update(nothing, state, params)
+        np.testing.assert_allclose(updates["weight"], -rates(step) * 0.1, rtol=1e-5, atol=1e-9)  # rate times decay
+        assert updates["bias"] == 0
     assert updates["weight"] == 0
 
 

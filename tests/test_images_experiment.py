@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments import image_run, images
@@ -60,7 +61,7 @@ def test_everything_is_written(short_run):
     assert found["steps"] == 2 * 4  # 220 images in batches of 55: no program for a short batch
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [(record["seed"], record["epoch"]) for record in records] == [(3, 1), (3, 2), (4, 1), (4, 2)]
-    rates = 1e-3 * (1 + np.cos(np.pi * np.array([3, 7]) / 8)) / 2  # of the last step of each epoch
+    rates = optax.warmup_cosine_decay_schedule(0, 1e-3, 1, 8)(np.array([3, 7]))  # of the last step of each epoch
     np.testing.assert_allclose([record["learning_rate"] for record in records[:2]], rates, rtol=1e-5)
     assert {path.name for path in folder.glob("*.png")} == {
         *(
