@@ -3,22 +3,37 @@
 `python -m benchmarks.recipes` measures what they reach on test images.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import optax
 
 from experiments.image_run import Recipe
 from jaxnn import tree
-from jaxnn.augmentation import compose, distort, flip
-from jaxnn.layers import dropout, sequential
-from jaxnn.models import cnn, mlp
+from jaxnn.augmentation import distort, flip
+from jaxnn.layers import (
+    adaptive_average_pool2d,
+    batch_norm,
+    conv2d,
+    dropout,
+    flatten,
+    linear,
+    max_pool2d,
+    residual,
+    sequential,
+)
+from jaxnn.models import mlp
 from jaxnn.optimizers import adamw
 from jaxnn.schedules import Schedule, cosine_annealing, warm_up
-from jaxnn.types import Params
+from jaxnn.types import Layer, LayerLike, Params
 
 # The perceptron without distortions, 40 epochs, seed 0: 98.78 % of the validation images with decay 0.1 and rate 5e-3,
 # 98.60 to 98.62 % with 0.01 and 3e-3.
-WEIGHT_DECAY = 0.1
+MLP_DECAY = 0.1
+# The guide's CNN on Fashion-MNIST, ten epochs: 92.96 % of 10,000 validation images with decay 0.05, rate 1e-2 and a
+# warm-up, 92.29 % without decay and warm-up.
+CNN_DECAY = 0.05
 
 
 def warm_cosine(rate: float, steps: int) -> Schedule:
@@ -27,9 +42,9 @@ def warm_cosine(rate: float, steps: int) -> Schedule:
     return warm_up(rise, cosine_annealing(rate, max(1, steps - rise)))
 
 
-def adam_with_decay(rate: float, steps: int, weight_decay: float = WEIGHT_DECAY) -> optax.GradientTransformation:
-    """Make AdamW with a warm-up and a cosine; weights decay, nothing else does."""
-    return adamw(warm_cosine(rate, steps), weight_decay=weight_decay, mask=only_weights)
+def adam_with_decay(weight_decay: float) -> Callable[[float, int], optax.GradientTransformation]:
+    """Make the optimizer of a rate and a number of steps: AdamW with a warm-up and a cosine. Only weights decay."""
+    return lambda rate, steps: adamw(warm_cosine(rate, steps), weight_decay=weight_decay, mask=only_weights)
 
 
 def only_weights(params: Params) -> Any:
@@ -44,7 +59,7 @@ def best_mlp(pixels: int, classes: int) -> Recipe:
     Networks from Overfitting), decoupled weight decay, batches of 256, and a rate that falls to zero.
     """
     network = sequential(dropout(0.1), mlp((pixels, 512, 256, classes), dropout=0.4, batch_norm=True))
-    return Recipe(network, adam_with_decay, epochs=60, batch_size=256, learning_rate=5e-3)
+    return Recipe(network, adam_with_decay(MLP_DECAY), epochs=60, batch_size=256, learning_rate=5e-3)
 
 
 def augmented_mlp(pixels: int, classes: int) -> Recipe:
@@ -55,15 +70,39 @@ def augmented_mlp(pixels: int, classes: int) -> Recipe:
     """
     network = mlp((pixels, 512, 256, classes), dropout=0.1, batch_norm=True)
     augment = distort(shift=1.0, rotate=10.0, scale=0.1, elastic=34.0)
-    return Recipe(network, adam_with_decay, epochs=200, batch_size=256, learning_rate=3e-3, augment=augment)
+    return Recipe(network, adam_with_decay(MLP_DECAY), epochs=200, batch_size=256, learning_rate=3e-3, augment=augment)
 
 
 def best_cnn(data: str, classes: int) -> Recipe:
-    """Train the guide's three blocks, wider, on distorted images: 16.6 million multiply-adds for one of 28x28.
+    """Train a deeper network than the guide's on images that are changed anew each time they are seen.
 
-    Things, in Fashion-MNIST, are mirrored and shifted; digits are also rotated, scaled and elastically distorted.
+    Things, in Fashion-MNIST, are mirrored; digits are shifted, rotated, scaled, sheared and elastically distorted.
     """
-    network = cnn(classes, channels=(48, 96, 192), hidden=128, dropout=0.3)
-    digits = distort(shift=2.0, rotate=12.0, scale=0.12, elastic=34.0)
-    augment = compose(flip(), distort(shift=2.0, scale=0.1)) if data == "fashion_mnist" else digits
-    return Recipe(network, adam_with_decay, epochs=20, batch_size=128, learning_rate=4e-3, augment=augment)
+    if data == "fashion_mnist":
+        return Recipe(
+            deep_cnn(classes), adam_with_decay(CNN_DECAY), epochs=15, batch_size=128, learning_rate=1e-2, augment=flip()
+        )
+    augment = distort(shift=1.0, rotate=8.0, scale=0.1, shear=8.0, elastic=10.0)
+    return Recipe(
+        deep_cnn(classes), adam_with_decay(CNN_DECAY), epochs=12, batch_size=128, learning_rate=1e-2, augment=augment
+    )
+
+
+def deep_cnn(classes: int, channels: tuple[int, int, int] = (32, 48, 96)) -> Layer:
+    """Make five convolutions with batch norm, two of them with a shortcut, and the mean over the last image.
+
+    13.1 million multiply-adds for an image of 28x28. The shortcuts are those of He, Zhang, Ren, Sun, 2016, Deep
+    Residual Learning for Image Recognition; after every convolution here, and not after every second one.
+    """
+    first, second, third = channels
+    return sequential(
+        *(*convolution(1, first), max_pool2d(2)),
+        *(*convolution(first, second), residual(sequential(*convolution(second, second))), max_pool2d(2)),
+        *(*convolution(second, third), residual(sequential(*convolution(third, third))), adaptive_average_pool2d(1)),
+        *(flatten(), dropout(0.3), linear(third, classes)),
+    )
+
+
+def convolution(inputs: int, outputs: int) -> tuple[LayerLike, ...]:
+    """Make a 3x3 convolution, batch norm and ReLU."""
+    return conv2d(inputs, outputs, 3, padding=1), batch_norm(outputs), jax.nn.relu
