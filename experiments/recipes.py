@@ -11,7 +11,7 @@ import optax
 
 from experiments.image_run import Recipe
 from jaxnn import tree
-from jaxnn.augmentation import distort, flip
+from jaxnn.augmentation import compose, distort, flip, shift
 from jaxnn.layers import (
     adaptive_average_pool2d,
     batch_norm,
@@ -76,16 +76,12 @@ def augmented_mlp(pixels: int, classes: int) -> Recipe:
 def best_cnn(data: str, classes: int) -> Recipe:
     """Train a deeper network than the guide's on images that are changed anew each time they are seen.
 
-    Things, in Fashion-MNIST, are mirrored; digits are shifted, rotated, scaled, sheared and elastically distorted.
+    Things, in Fashion-MNIST, are mirrored and shifted by a pixel; digits are shifted, rotated, scaled, sheared and
+    elastically distorted.
     """
-    if data == "fashion_mnist":
-        return Recipe(
-            deep_cnn(classes), adam_with_decay(CNN_DECAY), epochs=15, batch_size=128, learning_rate=1e-2, augment=flip()
-        )
-    augment = distort(shift=1.0, rotate=8.0, scale=0.1, shear=8.0, elastic=10.0)
-    return Recipe(
-        deep_cnn(classes), adam_with_decay(CNN_DECAY), epochs=12, batch_size=128, learning_rate=1e-2, augment=augment
-    )
+    things, digits = compose(flip(), shift(1)), distort(shift=1.0, rotate=8.0, scale=0.1, shear=8.0, elastic=10.0)
+    epochs, augment = (18, things) if data == "fashion_mnist" else (12, digits)
+    return Recipe(deep_cnn(classes), adam_with_decay(CNN_DECAY), epochs, 128, learning_rate=1e-2, augment=augment)
 
 
 def deep_cnn(classes: int, channels: tuple[int, int, int] = (32, 48, 96)) -> Layer:
