@@ -9,12 +9,42 @@ MARKDOWN = re.compile(r"(`[^`]*`|(?<![^\s(])\*\*[^*]+\*\*(?!\w)|(?<![^\s(])\*\w[
 
 
 class Docstrings(griffe.Extension):
-    """Rewrite each docstring as Markdown."""
+    """Rewrite each docstring as Markdown, and make up for two things that reading our sources alone does not tell."""
 
     def on_object(self, *, obj, **kwargs):
         """Rewrite the docstring of one module, class, function or attribute."""
         if obj.docstring:
             obj.docstring.value = markdown(obj.docstring.value)
+
+    def on_class_members(self, *, cls, **kwargs):
+        """List the fields of a NamedTuple."""
+        fields = {name: member.annotation for name, member in cls.attributes.items() if member.annotation}
+        if cls.docstring and fields and "NamedTuple" in map(str, cls.bases):
+            lines = "\n".join(f"{name}: {annotation}" for name, annotation in fields.items())
+            cls.docstring.value += f"\n\n```python\n{lines}\n```"
+
+    def on_package(self, *, pkg, **kwargs):
+        """Let `from jaxnn.training.fit import fit` be the function, as in Python, and not the module of that name."""
+        packages = [module for module in _modules(pkg) if module.exports]
+        for package in packages:  # while the modules are still found
+            for member in package.members.values():
+                if member.is_alias and member.target_path.startswith(f"{pkg.path}."):
+                    member.resolve_target()
+        found = [
+            (package, name, pkg[path.removeprefix(f"{pkg.path}.")])
+            for package in packages
+            for name, path in package.imports.items()
+            if path == f"{package.path}.{name}.{name}"
+        ]
+        for package, name, function in found:
+            package.members[name] = griffe.Alias(name, target=function, parent=package)
+
+
+def _modules(module):
+    yield module
+    for member in module.modules.values():
+        if not member.is_alias:
+            yield from _modules(member)
 
 
 def markdown(text):

@@ -1,10 +1,12 @@
 """What mkdocs does here beside turning Markdown into pages: equations, notebooks, and tables of what was measured."""
 
+import ast
 import json
 import re
 from pathlib import Path
 
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +76,24 @@ def figure(path, name):
     )
 
 
+def on_post_build(config):
+    """Refuse a site whose API lacks a name that a package offers."""
+    for page in sorted(Path(config.site_dir, "api").glob("*.html")):
+        source = ROOT / "jaxnn" / page.stem / "__init__.py"
+        names = exported(source) if source.is_file() else []
+        text = page.read_text()
+        if missing := [name for name in names if not re.search(rf'id="jaxnn[\w.]*\.{name}"', text)]:
+            raise PluginError(f"api/{page.stem}.md shows no {', '.join(missing)}")
+
+
+def exported(source):
+    """Return the names in a module's `__all__`."""
+    for node in ast.parse(source.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return ast.literal_eval(node.value)
+    return []
+
+
 def measured(name):
     """Write the table of one file of results, and under it how it was made."""
     result = json.loads((RESULTS / f"{name}.json").read_text())
@@ -84,11 +104,8 @@ def measured(name):
 def machine(result):
     """Name processor and versions, where the results do."""
     environment = result.get("environment", {})
-    packages = ("python", "jax", "numpy", "torch", "flax")
-    said = [
-        environment.get("processor", ""),
-        *(f"{name} {environment[name]}" for name in packages if name in environment),
-    ]
+    versions = [f"{NAMES.get(name, name)} {environment[name]}" for name in PACKAGES if name in environment]
+    said = [environment.get("processor", ""), *versions]
     return f" on {', '.join(filter(None, said))}" if any(said) else ""
 
 
@@ -151,5 +168,6 @@ def peers(result):
     return section(result)
 
 
-NAMES = {"torch": "PyTorch", "numpy": "NumPy"}
+NAMES = {"torch": "PyTorch", "numpy": "NumPy", "python": "Python", "jax": "JAX", "flax": "Flax"}
+PACKAGES = ("python", "jax", "numpy", "torch", "flax")
 TABLES = {function.__name__: function for function in (mnist_parity, time_to_99, jit_vs_numpy, lr_finder, peers)}
