@@ -9,42 +9,47 @@ MARKDOWN = re.compile(r"(`[^`]*`|(?<![^\s(])\*\*[^*]+\*\*(?!\w)|(?<![^\s(])\*\w[
 
 
 class Docstrings(griffe.Extension):
-    """Rewrite each docstring as Markdown, and make up for two things that reading our sources alone does not tell."""
-
-    def on_object(self, *, obj, **kwargs):
-        """Rewrite the docstring of one module, class, function or attribute."""
-        if obj.docstring:
-            obj.docstring.value = markdown(obj.docstring.value)
-
-    def on_class_members(self, *, cls, **kwargs):
-        """List the fields of a NamedTuple."""
-        fields = {name: member.annotation for name, member in cls.attributes.items() if member.annotation}
-        if cls.docstring and fields and "NamedTuple" in map(str, cls.bases):
-            lines = "\n".join(f"{name}: {annotation}" for name, annotation in fields.items())
-            cls.docstring.value += f"\n\n```python\n{lines}\n```"
+    """Rewrite docstrings as Markdown, and make up for two things that reading our sources alone does not tell."""
 
     def on_package(self, *, pkg, **kwargs):
-        """Let `from jaxnn.training.fit import fit` be the function, as in Python, and not the module of that name."""
-        packages = [module for module in _modules(pkg) if module.exports]
-        for package in packages:  # while the modules are still found
-            for member in package.members.values():
-                if member.is_alias and member.target_path.startswith(f"{pkg.path}."):
-                    member.resolve_target()
-        found = [
-            (package, name, pkg[path.removeprefix(f"{pkg.path}.")])
-            for package in packages
-            for name, path in package.imports.items()
-            if path == f"{package.path}.{name}.{name}"
-        ]
-        for package, name, function in found:
-            package.members[name] = griffe.Alias(name, target=function, parent=package)
+        """Rewrite everything in the package."""
+        for thing in own(pkg):
+            if thing.docstring:
+                thing.docstring.value = markdown(thing.docstring.value) + fields(thing)
+        functions_before_modules(pkg)
 
 
-def _modules(module):
-    yield module
-    for member in module.modules.values():
+def own(thing):
+    """Yield a module or class and all that is defined in it."""
+    yield thing
+    for member in thing.members.values():
         if not member.is_alias:
-            yield from _modules(member)
+            yield from own(member)
+
+
+def fields(thing):
+    """List the fields of a NamedTuple."""
+    if not (thing.is_class and "NamedTuple" in map(str, thing.bases)):
+        return ""
+    lines = [f"{name}: {member.annotation}" for name, member in thing.attributes.items() if member.annotation]
+    return "\n\n```python\n" + "\n".join(lines) + "\n```"
+
+
+def functions_before_modules(pkg):
+    """Let `jaxnn.training.fit` be the function that the package imports, as in Python, and not the module."""
+    packages = [thing for thing in own(pkg) if thing.is_module and thing.exports]
+    for package in packages:  # while the modules are still found
+        for member in package.members.values():
+            if member.is_alias and member.target_path.startswith(f"{pkg.path}."):
+                member.resolve_target()
+    found = [
+        (package, name, pkg[path.removeprefix(f"{pkg.path}.")])
+        for package in packages
+        for name, path in package.imports.items()
+        if path == f"{package.path}.{name}.{name}"
+    ]
+    for package, name, function in found:
+        package.members[name] = griffe.Alias(name, target=function, parent=package)
 
 
 def markdown(text):
