@@ -12,7 +12,7 @@ WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadfile
 TESTS = not slow and not soak
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run bench peers test test-all soak lint format clean
+.PHONY: help setup run bench peers docs test test-all soak lint format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ bench: $(VENV)/.benchmarks ## compare NumPy with eager and compiled JAX; options
 
 peers: $(VENV)-peers/.peers ## time the networks beside PyTorch, Flax, Equinox, Keras; options: make peers ARGS=--check
 	@$(VENV)-peers/bin/python -m benchmarks.peers $(ARGS)
+
+docs: $(VENV)/.docs ## build the documentation into site/ and check its links; to read it: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
+	@echo "site/index.html"
 
 test: $(VENV)/.test ## run the tests but the slowest; on another Python: make test PYTHON=python3.13
 	@# A process of its own for bad input: the checker of types and shapes would speak before our own errors do.
@@ -50,7 +54,7 @@ format: $(VENV)/.test ## format the code
 	$(BIN)/ruff check --fix .
 
 clean: ## remove environments, caches and runs
-	rm -rf .venv .venv-* runs .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .venv-* runs .pytest_cache .ruff_cache .hypothesis dist site
 
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	{ echo "error: $(PYTHON) is not a Python >= 3.11; name one with make PYTHON=/path/to/python3"; exit 2; }
@@ -65,6 +69,10 @@ $(VENV)/.experiments: pyproject.toml
 
 $(VENV)/.test: $(VENV)/.experiments
 	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.experiments
+	@$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.benchmarks: $(VENV)/.experiments
