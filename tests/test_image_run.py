@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from experiments import image_run, mnist
+from experiments.recipes import deep_cnn
 from jaxnn.data import Dataset
 from jaxnn.data.images import load
 from jaxnn.layers import normalize, sequential
@@ -82,3 +83,15 @@ def test_batch_norm_is_an_option_of_the_guides_recipe_alone(tmp_path):
     with pytest.raises(ValueError, match="batch_norm with the recipe best"):
         mnist.main(mnist.Config(recipe="best", batch_norm=True, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_deep_network_has_the_multiply_adds_that_it_says():
+    """XLA counts a multiply-add as two, leaves out those with the zeros of padding, and counts norms and pooling too."""
+    convolutions = [(28, 1, 32), (14, 32, 48), (14, 48, 48), (7, 48, 96), (7, 96, 96)]
+    said = sum(9 * size**2 * inputs * outputs for size, inputs, outputs in convolutions)
+    assert round(said / 1e6, 1) == 13.1
+    inside = sum((3 * size - 2) ** 2 * inputs * outputs for size, inputs, outputs in convolutions)
+    model = deep_cnn(10)
+    params, state = model.init(jax.random.key(0))
+    lowered = jax.jit(lambda x: model.apply(params, state, x)[0]).lower(np.ones((1, 28, 28, 1), np.float32))
+    assert inside <= lowered.cost_analysis()["flops"] / 2 <= 1.02 * inside
