@@ -86,7 +86,7 @@ def test_batch_norm_is_an_option_of_the_guides_recipe_alone(tmp_path):
 
 
 def test_the_deep_network_has_the_multiply_adds_that_it_says():
-    """XLA counts a multiply-add as two, leaves out those with the zeros of padding, and counts norms and pooling too."""
+    """XLA counts one as two, leaves out those with the zeros of padding, and counts norms and pooling too."""
     convolutions = [(28, 1, 32), (14, 32, 48), (14, 48, 48), (7, 48, 96), (7, 96, 96)]
     said = sum(9 * size**2 * inputs * outputs for size, inputs, outputs in convolutions)
     assert round(said / 1e6, 1) == 13.1
