@@ -10,7 +10,6 @@ the processor, over all threads. About a minute on one quiet core.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +31,7 @@ from jaxnn.report import environment
 from jaxnn.training import fit, init_train_state, no_progress, run_keys, sweep_programs, train_step
 from jaxnn.training.display import training_display
 from jaxnn.training.loop import compile_programs, train
+from jaxnn.training.machine import cores
 from jaxnn.training.resume import Reached
 from jaxnn.training.sweep import fit_many
 from jaxnn.training.sweep_loop import Task, no_saving, start_chunk, train_chunk
@@ -143,7 +143,7 @@ def main() -> None:
     error = float(np.sqrt(sum(score.var(ddof=1) / networks for score in scores)))
     result = {
         "command": "python -m benchmarks.fit_many",
-        "environment": environment() | {"cores used": str(len(os.sched_getaffinity(0)))},
+        "environment": environment() | {"cores used": str(cores())},
         "method": (
             f"{networks} networks 64-32-10, dropout 0.2, Adam at 0.001, batches of {BATCH} of 1,437 digits, {epochs} "
             "epochs, seeds 0, 1, 2, ... Turns in one process: fit_many as it chooses and the other way, and fit's loop "

@@ -35,7 +35,7 @@ from jaxnn.models import cnn, mlp
 from jaxnn.optimizers import adam
 from jaxnn.report import environment
 from jaxnn.training import fit, init_train_state, lr_finder, run_keys
-from jaxnn.training.short_training import all_trainings, first_batches, short_training, side_by_side
+from jaxnn.training.short_training import compile_trainings, first_batches, short_training, side_by_side
 from jaxnn.training.sweep import fit_many
 from jaxnn.types import Layer, Loss
 
@@ -89,23 +89,22 @@ def measured_speed(work: Work, rounds: int) -> dict[str, Any]:
     start = init_train_state(jax.jit(model.init), adam(1e-3), keys.init)
     order = first_batches(data, steps, 64, keys)
     given = start.params, start.model_state, jax.device_put(data), order, keys
-    rates = jnp.asarray(RATES, jnp.float32)
-    together = side_by_side(start.params)
-    many = jax.jit(all_trainings(model, loss, adam, together))
+    many = compile_trainings(model, loss, adam, given, RATES)
     one = jax.jit(short_training(model, loss, adam))
     each = [jnp.full(steps, rate, jnp.float32) for rate in RATES]
-    jax.block_until_ready((many(*given, rates), one(*given, each[0])))
+    many()
+    jax.block_until_ready(one(*given, each[0]))
     ratios, alone = [], []
     for _ in range(rounds):
         began = time.perf_counter()
         for rate in each:
             jax.block_until_ready(one(*given, rate))
         middle = time.perf_counter()
-        jax.block_until_ready(many(*given, rates))
+        many()
         alone.append(middle - began)
         ratios.append((time.perf_counter() - middle) / alone[-1])
     return {
-        "mapped_by": "vmap" if together else "lax.map",
+        "mapped_by": "vmap" if side_by_side(start.params) else "lax.map",
         "steps": steps,
         "ratio": round(statistics.median(ratios), 3),
         "least": round(min(ratios), 3),

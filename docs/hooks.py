@@ -135,6 +135,26 @@ def time_to_99(result):
     )
 
 
+def recipes(result):
+    header = ["recipe", "test accuracy %, mean", "deviation", "seeds", "together %", "epochs", "parameters", "command"]
+    rows = []
+    for name, run in result.items():
+        accuracies = run["test_accuracy_mean"], run["test_accuracy_deviation"], run["ensemble_test_accuracy"]
+        mean, deviation, together = (f"{100 * value:.2f}" for value in accuracies)
+        counts = len(run["test_accuracy_by_seed"]), together, run["epochs"], f"{run['parameters']:,}"
+        rows.append([NAMES[name], mean, deviation, *counts, f"`{run['command']}`"])
+    return table(header, rows)
+
+
+def mislabelled(result):
+    header = ["seed", "found by self-influence %", "by the loss alone %", "training, s", "ranking, s"]
+    rows = []
+    for seed, run in enumerate(result["seeds"]):
+        shares = f"{100 * run['found']:.1f}", f"{100 * run['found_by_loss']:.1f}"
+        rows.append([seed, *shares, f"{run['training_seconds']:.0f}", f"{run['ranking_seconds']:.0f}"])
+    return table(header, rows)
+
+
 def jit_vs_numpy(result):
     singles = [case for case in result["cases"] if case["work"] in ACTIVATIONS or case["work"].endswith(" pass")]
     whole = [case for case in result["cases"] if case not in singles]
@@ -178,6 +198,12 @@ def peers(result):
 
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "softmax")
-NAMES = {"torch": "PyTorch", "numpy": "NumPy", "python": "Python", "jax": "JAX", "flax": "Flax"}
+NAMES = {
+    **{"torch": "PyTorch", "numpy": "NumPy", "python": "Python", "jax": "JAX", "flax": "Flax"},
+    "mnist_mlp": "MNIST, perceptron 784-512-256-10",
+    "mnist_mlp_augmented": "MNIST, the same on distorted images",
+    "mnist_cnn": "MNIST, CNN",
+    "fashion_cnn": "Fashion-MNIST, CNN",
+}
 PACKAGES = ("python", "jax", "numpy", "torch", "flax")
 TABLES = {function.__name__: function for function in (mnist_parity, time_to_99, jit_vs_numpy, lr_finder, peers)}

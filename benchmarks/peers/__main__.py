@@ -28,10 +28,11 @@ from benchmarks.peers import work
 from benchmarks.peers.figure import figure
 from benchmarks.peers.roster import PEERS
 from benchmarks.peers.tables import against_fastest, rows, tables
-from benchmarks.peers.turns import PRODUCT_SIZE, PeerFailedError, Task, checked, measured, threads
+from benchmarks.peers.turns import PRODUCT_SIZE, PeerFailedError, Task, checked, measured
 from benchmarks.peers.with_jaxnn import first_weights
 from jaxnn.files import write_whole
 from jaxnn.report import environment, save_png
+from jaxnn.training.machine import cores
 
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
 PASS_STEPS = {"mlp": 100, "cnn": 16, "rnn": 40, "lstm": 20, "transformer": 8, "transformer_2048": 4}  # of 64 examples
@@ -109,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     result: dict[str, Any] = {
         "command": command_of(options),
         "method": METHOD,
-        "environment": environment() | {"threads": str(threads())},
+        "environment": environment() | {"threads": str(cores())},
         "cores_busy_before": busy_cores(),
         "left_out": {},
         "multiply_adds": {

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.jit_vs_numpy_timing import PAUSE_SECONDS
+from jaxnn.training.machine import cores
 
 TOLERANCE = 1e-4
 CASE_SECONDS = 90.0  # rounds that would take longer are fewer, but at least three
@@ -43,15 +44,10 @@ class Live(NamedTuple):
     first: dict[str, Any]
 
 
-def threads() -> int:
-    """Count the cores that this program may use; every peer gets as many threads."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def environment_of_peers() -> dict[str, str]:
     """Tell OpenMP and OpenBLAS the number of threads; XLA takes that of the cores by itself."""
     names = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
-    return dict(os.environ) | {name: str(threads()) for name in names}
+    return dict(os.environ) | {name: str(cores()) for name in names}
 
 
 def command(python: str, peer: str, network: str, weights: Path, *options: str) -> list[str]:
@@ -78,7 +74,7 @@ def checked(
 
     A peer that fails is reported to `left_out` and has no entry; one whose loss differs ends the program.
     """
-    with ThreadPoolExecutor(threads()) as pool:  # nothing is timed here
+    with ThreadPoolExecutor(cores()) as pool:  # nothing is timed here
         calls = {peer: pool.submit(check, python, peer, network, weights) for peer, python in pythons.items()}
     ours = calls["jaxnn"].result()
     apart = {}

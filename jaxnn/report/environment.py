@@ -1,11 +1,12 @@
 """Where a number was measured: versions, processor and devices, and nothing that names a person or a machine."""
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
 import jax
+
+from jaxnn.training.machine import cores
 
 
 def environment() -> dict[str, str]:
@@ -22,7 +23,7 @@ def environment() -> dict[str, str]:
         **versions,
         "operating system": _operating_system(),
         "processor": _processor(),
-        "cores": str(_cores()),
+        "cores": str(cores()),
         "device": _devices(),
     }
 
@@ -51,11 +52,6 @@ def _processor() -> str:
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     model = next(named, "")
     return f"{model} ({machine})" if model else machine
-
-
-def _cores() -> int:
-    # The cores that this process may use, which in a container are fewer than the machine's.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _devices() -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from jaxnn import checks
 from jaxnn.data import Dataset, check_dataset
 from jaxnn.training.evaluation import check_labels
-from jaxnn.training.short_training import MakeOptimizer, all_trainings, first_batches, short_training, side_by_side
+from jaxnn.training.short_training import MakeOptimizer, compile_trainings, first_batches, short_training, side_by_side
 from jaxnn.training.state import RunKeys, TrainState, check_optimizer, init_train_state, run_keys
 from jaxnn.types import Array, Init, Layer, Loss
 
@@ -107,10 +107,8 @@ def lr_finder(
     model, start, data, order, keys = _prepared(
         "lr_finder", model, loss, make_optimizer, dataset, float(rates[0]), steps, batch_size, init, seed
     )
-    params, state = start.params, start.model_state
-    together = side_by_side(params)
-    program = jax.jit(all_trainings(model, loss, make_optimizer, together))
-    curves, untrained = jax.device_get(program(params, state, data, order, keys, jnp.asarray(rates, jnp.float32)))
+    given = start.params, start.model_state, data, order, keys
+    curves, untrained = compile_trainings(model, loss, make_optimizer, given, rates)()
     losses = _finite_or_infinite(curves)
     final, before = smooth(losses)[:, -1], float(smooth(untrained)[-1])
     diverged = ~(final <= before + WORSE * abs(before))
@@ -123,7 +121,7 @@ def lr_finder(
         before,
         float(rates[edge]) if edge < len(rates) else None,
         float(rates[int((drops >= drops.max() - (1 - NEARLY) * abs(drops.max())).argmax())]) if edge else None,
-        "vmap" if together else "lax.map",
+        "vmap" if side_by_side(start.params) else "lax.map",
     )
 
 

@@ -1,17 +1,20 @@
 """Short trainings that differ in their learning rate alone, as pure functions."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnn import tree
 from jaxnn.data import Dataset
 from jaxnn.training.epoch import epoch_order
+from jaxnn.training.machine import cores
 from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import mean, measure, train_step
-from jaxnn.types import Layer, Loss, Params, State
+from jaxnn.types import Array, Layer, Loss, Params, State
 
 SIDE_BY_SIDE = 1_000  # parameters up to which `vmap` was clearly faster than one after the other, on a CPU
 
@@ -86,6 +89,42 @@ def all_trainings(model: Layer, loss: Loss, make_optimizer: MakeOptimizer, toget
         return curves, _untrained(model, loss, params, state, dataset, order, keys)
 
     return program
+
+
+def compile_trainings(
+    model: Layer, loss: Loss, make_optimizer: MakeOptimizer, start: tuple[Any, ...], rates: Array
+) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """Compile the trainings at K rates from `start`, and return what runs them: losses [K, steps], untrained [steps].
+
+    `start` is (params, state, dataset, order, keys). Where trainings follow one another, each core of a CPU has a
+    thread that calls the program with its share of the rates, since the small products of one training leave cores
+    idle: on two cores 32 rates took 0.78 (digits), 0.75 (MNIST) and 0.68 (CNN) of the time of 32 calls, and 0.98, 0.97
+    and 0.86 in a single call.
+
+    >>> import optax
+    >>> from jaxnn.layers import linear
+    >>> from jaxnn.losses import mean_squared_error
+    >>> from jaxnn.training import run_keys
+    >>> params, data = {"weight": jnp.zeros((1, 1))}, Dataset(jnp.ones((1, 1)), jnp.ones((1, 1)))
+    >>> start = params, (), data, jnp.zeros((2, 1), int), run_keys(0)
+    >>> run = compile_trainings(linear(1, 1, bias=False), mean_squared_error, optax.sgd, start, np.array([0.25, 0.5]))
+    >>> run()[0].tolist()
+    [[1.0, 0.25], [1.0, 0.0]]
+    """
+    together = side_by_side(start[0])
+    parts = 1 if together or jax.default_backend() != "cpu" else min(cores(), len(rates))
+    each = -(-len(rates) // parts)
+    padded = np.append(rates, [rates[-1]] * (parts * each - len(rates))).astype(np.float32)
+    shares = [jnp.asarray(share) for share in padded.reshape(each, parts).T]  # share i has every parts-th rate
+    program = jax.jit(all_trainings(model, loss, make_optimizer, together)).lower(*start, shares[0]).compile()
+
+    def run() -> tuple[np.ndarray, np.ndarray]:
+        with ThreadPoolExecutor(parts) as pool:  # XLA computes outside of Python's lock
+            done = list(pool.map(lambda share: jax.device_get(program(*start, share)), shares))
+        curves = np.stack([curves for curves, _ in done], axis=1)  # [each, parts, steps]
+        return curves.reshape(parts * each, -1)[: len(rates)], done[0][1]
+
+    return run
 
 
 def _untrained(

@@ -1,6 +1,5 @@
 """Many trainings in one program: a chunk of members side by side or one after the other, as memory and speed allow."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from jaxnn.data import Dataset
 from jaxnn.training.epoch import Progress, epoch_program, no_progress
 from jaxnn.training.evaluation import evaluation_step
 from jaxnn.training.loop import _roomy_batch_size as roomy_batch_size
+from jaxnn.training.machine import device_memory
 from jaxnn.training.state import RunKeys, TrainState, init_train_state
 from jaxnn.training.step import Totals, train_step
 from jaxnn.training.sweep_settings import Recipe, Structure, made
@@ -25,7 +25,6 @@ SIDE_BY_SIDE = 3_000
 # steps took 1.7 times as long as single networks, and pieces of 16 and more steps 0.9 to 1.0 times.
 MOST_IN_TURN = 16
 MEMORY_SHARE = 0.5  # of the device's memory that one program may need, with all that it works on
-USUAL_MEMORY = 8 * 2**30  # bytes, where the system does not say how much it has
 
 
 class Running(NamedTuple):
@@ -138,21 +137,6 @@ def _how(params: Params, members: int, chunk: int, short: bool, together: bool) 
     else:
         reason = f"of {tree.size(params):,} parameters each, which vmap does not make clearly faster on a CPU"
     return f"{networks} {mapped}{parts}: {reason}"
-
-
-def device_memory() -> float:
-    """Return the bytes of memory of the device that programs run on.
-
-    >>> device_memory() > 2**20
-    True
-    """
-    stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # a system without them
-        return USUAL_MEMORY
 
 
 def memory_of(program: Any) -> float:
