@@ -89,7 +89,8 @@ def lr_finder(
     (Breiman, Friedman, Olshen and Stone, 1984, Classification and Regression Trees).
 
     Small networks are trained side by side (`vmap`), those of more than 1,000 parameters or with convolutions (a
-    weight of three or more axes) one after the other (`lax.map`): whichever is faster on a CPU. Raises ValueError for
+    weight of three or more axes) one after the other (`lax.map`), a share of them on each core: whichever is faster on
+    a CPU. Raises ValueError for
     rates that are not positive or do not increase, for fewer than two, and for data or labels that cannot be trained
     on; TypeError for what is no model, loss, optimizer or Dataset.
 
