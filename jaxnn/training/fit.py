@@ -16,7 +16,8 @@ from jaxnn.training.early_stopping import EarlyStopping, no_best
 from jaxnn.training.epoch import Augment, no_progress
 from jaxnn.training.evaluation import check_labels
 from jaxnn.training.interruption import noted_signals
-from jaxnn.training.loop import Callback, FitResult, compile_programs, finished, train
+from jaxnn.training.loop import compile_programs, finished, train
+from jaxnn.training.result import Callback, FitResult
 from jaxnn.training.resume import Folder, Reached, fingerprint, open_run, save_reached
 from jaxnn.training.state import check_optimizer, init_train_state, run_keys
 from jaxnn.training.step import train_step

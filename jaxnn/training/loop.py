@@ -1,6 +1,5 @@
 """The loop of `fit`: compiled programs run in pieces, with the host looking in between."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from jaxnn.training.display import Display
 from jaxnn.training.early_stopping import EarlyStopping, metric_of, should_stop, update_best
 from jaxnn.training.epoch import Augment, Progress, Run, epoch_order, epoch_program
 from jaxnn.training.evaluation import batches, evaluation_step, total_means
+from jaxnn.training.result import Callback, FitInterrupted, FitResult, NotFiniteError, NotSavedError
 from jaxnn.training.resume import Reached, Record
 from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import Step
@@ -25,46 +25,6 @@ PIECE_SECONDS = 0.5  # how long a program runs before the host looks at signals 
 FIRST_PIECE_STEPS = 4  # short, since the speed is not known yet
 EVALUATION_BATCH = 1000
 SAVE_SECONDS = 10.0  # between checkpoints; one takes about 0.1 s
-
-Callback = Callable[[Record, TrainState], Any]
-
-
-class FitResult(NamedTuple):
-    """What training gives: the final state, a record for each finished epoch, and seconds of compiling and training.
-
-    `best_epoch` is the epoch that the parameters are of, where early stopping chose them.
-    """
-
-    train_state: TrainState
-    history: list[Record]
-    compile_seconds: float
-    train_seconds: float
-    best_epoch: int | None = None
-
-
-class FitInterrupted(KeyboardInterrupt):
-    """Raised by `fit` after Ctrl-C or SIGTERM; `result` holds all that was trained, `signal_number` says by what."""
-
-    def __init__(self, result: FitResult, signal_number: int):
-        super().__init__(f"{signal.Signals(signal_number).name} after step {int(result.train_state.step)}")
-        self.result = result
-        self.signal_number = signal_number
-
-
-class NotFiniteError(FloatingPointError):
-    """Raised by `fit` when a loss or gradient is NaN or infinite; `result` holds the state of the last good step."""
-
-    def __init__(self, message: str, result: FitResult):
-        super().__init__(message)
-        self.result = result
-
-
-class NotSavedError(OSError):
-    """Raised by `fit` when a checkpoint cannot be saved; `result` holds all that was trained."""
-
-    def __init__(self, error: OSError, result: FitResult):
-        super().__init__(error.errno, error.strerror or str(error))
-        self.result = result
 
 
 class Programs(NamedTuple):
