@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxnn import checks
 from jaxnn.data import Dataset, check_dataset, split
@@ -17,6 +18,15 @@ from jaxnn.training.epoch import Augment, no_progress
 from jaxnn.training.evaluation import check_labels
 from jaxnn.training.interruption import noted_signals
 from jaxnn.training.loop import compile_programs, finished, train
+from jaxnn.training.placement import (
+    Rule,
+    place_state,
+    place_whole,
+    placement,
+    split_augment,
+    split_inputs,
+    split_step,
+)
 from jaxnn.training.result import Callback, FitResult
 from jaxnn.training.resume import Folder, Reached, fingerprint, open_run, save_reached
 from jaxnn.training.state import check_optimizer, init_train_state, run_keys
@@ -42,6 +52,8 @@ def fit(
     early_stopping: EarlyStopping | None = None,
     checkpoints: Folder | None = None,
     resume: bool = False,
+    mesh: Mesh | None = None,
+    sharding: Rule | None = None,
     seed: int = 0,
     callback: Callback | None = None,
     verbose: bool = True,
@@ -63,6 +75,11 @@ def fit(
     - `checkpoints` is a folder to save into every ten seconds and at the end, Ctrl-C included; with `resume` a run that
       was ended or killed goes on from there, to the same bits as if it had not been. Give the same arguments again:
       model, data, seed and sizes are compared, the optimizer's options cannot be. More epochs are no other run.
+    - `mesh=data_mesh()` trains on several devices: each batch is split along the mesh's axis "data", the sums over it
+      (loss, gradient, the statistics of batch norm) are those of the whole batch, so the run is that of one device to
+      the last digits. The parameters lie on every device, or with `sharding=fully_sharded` a part of them and of the
+      optimizer's state on each. A short last batch that cannot be split is computed everywhere. A checkpoint goes on
+      on any number of devices. With several processes (`initialize`) all make the same call, with all of the data.
     - `callback(record, train_state)` is called after each epoch; returning True ends the training.
 
     A record holds epoch, step, loss and metrics (means over the epoch, in training mode), gradient_norm, learning_rate
@@ -87,6 +104,7 @@ def fit(
     checks.positive_int("fit", "batch_size", batch_size)
     checks.positive_int("fit", "accumulate", accumulate)
     checks.in_range("fit", "validation_split", validation_split, 0, 1, open_high=True)
+    place = placement(mesh, sharding, batch_size, accumulate)
     if checkpoints is not None and not isinstance(checkpoints, str | os.PathLike):
         raise TypeError(f"fit expected checkpoints to be the path of a folder but got {checkpoints!r}")
     if resume and checkpoints is None:
@@ -111,11 +129,14 @@ def fit(
         check_labels("fit, validation,", model, train_state.params, train_state.model_state, validation)
     _check_early_stopping(early_stopping, {"loss", *metrics}, validation)
     weighted = dataset if class_weights is None else _with_class_weights(dataset, class_weights, classes)
+    train_state = place_state(place, train_state)
     if epochs == 0:
         return FitResult(train_state, [], 0.0, 0.0)
     batch_size = min(batch_size, dataset.size)
-    step = train_step(model, loss, optimizer, metrics, accumulate=accumulate)
+    model, augment = split_inputs(place, model), split_augment(place, augment)
+    step = split_step(place, train_step(model, loss, optimizer, metrics, accumulate=accumulate))
     empty = no_progress(step, train_state, jax.tree.map(lambda field: field[:batch_size], weighted), keys.step)
+    empty, keys = place_whole(place, (empty, keys))
     reached = Reached(train_state, empty, early_stopping and no_best(*train_state[:2]), [])
     save, news = None, ""
     if checkpoints is not None:
@@ -143,7 +164,7 @@ def fit(
             return finished(reached, 0.0, early_stopping)
         display.status("compiling")
         programs = compile_programs(
-            model, loss, metrics, step, augment, weighted, validation, batch_size, train_state, empty, keys
+            *(model, loss, metrics, step, augment, weighted, validation, batch_size, train_state, empty, keys, place)
         )
         return train(programs, reached, keys, epochs, validation, callback, early_stopping, save, received, display)
 

@@ -15,6 +15,7 @@ from jaxnn.training.display import Display
 from jaxnn.training.early_stopping import EarlyStopping, metric_of, should_stop, update_best
 from jaxnn.training.epoch import Augment, Progress, Run, epoch_order, epoch_program
 from jaxnn.training.evaluation import batches, evaluation_step, total_means
+from jaxnn.training.placement import ONE_DEVICE, Placement, place_rows, place_whole
 from jaxnn.training.result import Callback, FitInterrupted, FitResult, NotFiniteError, NotSavedError
 from jaxnn.training.resume import Reached, Record
 from jaxnn.training.state import RunKeys, TrainState
@@ -37,6 +38,7 @@ class Programs(NamedTuple):
     run_short: Run | None
     evaluate: Callable[..., Any]
     compile_seconds: float
+    place: Placement = ONE_DEVICE
 
 
 def compile_programs(
@@ -51,15 +53,17 @@ def compile_programs(
     train_state: TrainState,
     empty: Progress,
     keys: RunKeys,
+    place: Placement = ONE_DEVICE,
 ) -> Programs:
     """Compile everything before the first step, so that errors come early and the times are those of training."""
     start = time.perf_counter()
-    data = jax.device_put(dataset)
+    data = place_whole(place, dataset)
     full, short = epoch_order(keys.order, 0, size=dataset.size, batch_size=batch_size)
-    program = jax.jit(epoch_program(step, augment))
+    lie = None if place.mesh is None else jax.tree.map(lambda leaf: leaf.sharding, (train_state, empty))
+    program = jax.jit(epoch_program(step, augment), out_shardings=lie)  # where it lay, for the next piece
 
     def lowered(order: jax.Array) -> Any:
-        return program.lower(train_state, empty, data, order, keys, jnp.int32(0), jnp.int32(0))
+        return program.lower(train_state, empty, data, order, keys, np.int32(0), np.int32(0))
 
     parts = [lowered(full)]
     try:
@@ -73,9 +77,14 @@ def compile_programs(
         run, run_short = [*pool.map(lambda part: part.compile(), parts), None][:2]
     evaluate = jax.jit(evaluation_step(model, loss, metrics))
     if validation is not None:
-        for batch in {batch.size: batch for batch in batches(validation, EVALUATION_BATCH)}.values():
-            jax.block_until_ready(evaluate(train_state.params, train_state.model_state, batch))
-    return Programs(data, batch_size, empty, run, run_short, evaluate, time.perf_counter() - start)
+        for batch in {batch.size: batch for batch in batches(validation, _evaluation_batch(place))}.values():
+            jax.block_until_ready(evaluate(train_state.params, train_state.model_state, place_rows(place, batch)))
+    return Programs(data, batch_size, empty, run, run_short, evaluate, time.perf_counter() - start, place)
+
+
+def _evaluation_batch(place: Placement) -> int:
+    """Return the size of the batches of an evaluation, which can be split."""
+    return -(-EVALUATION_BATCH // place.ways) * place.ways
 
 
 def _roomy_batch_size(size: int, batch_size: int) -> int:
@@ -194,7 +203,7 @@ def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) ->
         for run, order, first in ((programs.run, full, done), (programs.run_short, short, 0)):
             while run is not None and first < len(order):
                 last = min(first + steps, len(order))
-                bounds = jnp.int32(first), jnp.int32(last)
+                bounds = np.int32(first), np.int32(last)
                 start = time.perf_counter()
                 train_state, progress = run(train_state, progress, programs.dataset, order, keys, *bounds)
                 jax.block_until_ready(train_state)
@@ -210,7 +219,9 @@ def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) ->
 def _validated(programs: Programs, train_state: TrainState, validation: Dataset) -> Record:
     """Evaluate on the validation set, under names that say so."""
     model = train_state.params, train_state.model_state
-    parts = [programs.evaluate(*model, batch) for batch in batches(validation, EVALUATION_BATCH)]
+    place = programs.place
+    rows = (place_rows(place, batch) for batch in batches(validation, _evaluation_batch(place)))
+    parts = [programs.evaluate(*model, batch) for batch in rows]
     return {f"validation_{name}": value for name, value in total_means(parts).items()}
 
 
