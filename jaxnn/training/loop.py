@@ -16,6 +16,7 @@ from jaxnn.training.early_stopping import EarlyStopping, metric_of, should_stop,
 from jaxnn.training.epoch import Augment, Progress, Run, epoch_order, epoch_program
 from jaxnn.training.evaluation import batches, evaluation_step, total_means
 from jaxnn.training.placement import ONE_DEVICE, Placement, place_rows, place_whole
+from jaxnn.training.processes import agree
 from jaxnn.training.result import Callback, FitInterrupted, FitResult, NotFiniteError, NotSavedError
 from jaxnn.training.resume import Reached, Record
 from jaxnn.training.state import RunKeys, TrainState
@@ -117,6 +118,7 @@ def train(
 ) -> FitResult:
     """Run the epochs that are left; what was reached is in each of the three errors that can end it before."""
     saved_at = time.perf_counter()
+    shared = programs.place.shared  # then all processes stop, save and cut the epoch at the same steps
 
     def result() -> FitResult:
         return finished(reached, programs.compile_seconds, None)
@@ -129,9 +131,9 @@ def train(
             raise NotSavedError(error, result()) from error
 
     def obey_signals() -> None:
-        if received:
+        if number := agree(shared, received[0] if received else 0):
             save_now()
-            raise FitInterrupted(result(), received[0])
+            raise FitInterrupted(result(), number)
 
     obey_signals()
     for piece in () if reached.ended else _pieces(programs, reached, keys, epochs):
@@ -152,12 +154,12 @@ def train(
             record |= {"seconds": seconds} | rate
             reached = _after_epoch(reached, record, early_stopping)
             display.epoch(record)
-            if callback is not None and callback(record, piece.train_state) is True:
+            if callback is not None and agree(shared, callback(record, piece.train_state) is True):
                 reached = reached._replace(ended="callback")
         if reached.ended:
             break
         obey_signals()
-        if time.perf_counter() - saved_at >= SAVE_SECONDS:
+        if agree(shared, time.perf_counter() - saved_at >= SAVE_SECONDS):
             save_now()
             saved_at = time.perf_counter()
     obey_signals()
@@ -209,7 +211,7 @@ def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) ->
                 jax.block_until_ready(train_state)
                 seconds = time.perf_counter() - start
                 if run is programs.run:
-                    steps = max(1, round(PIECE_SECONDS * (last - first) / seconds))
+                    steps = agree(programs.place.shared, max(1, round(PIECE_SECONDS * (last - first) / seconds)))
                 examples += (last - first) * order.shape[1]
                 first = last
                 yield Piece(epoch, train_state, progress, seconds, examples, examples == size)
