@@ -9,7 +9,6 @@ from jaxnn.training.epoch import epoch_order, epoch_program, no_progress
 from jaxnn.training.evaluation import evaluate, predict
 from jaxnn.training.fit import fit
 from jaxnn.training.landscape import Landscape, filter_normalized, landscape, random_directions
-from jaxnn.training.loop import FitInterrupted, FitResult, NotFiniteError, NotSavedError
 from jaxnn.training.lr_finder import LearningRates, Ramp, lr_finder, ramp
 from jaxnn.training.per_example import (
     Influence,
@@ -20,6 +19,7 @@ from jaxnn.training.per_example import (
     per_example_gradients,
     self_influence,
 )
+from jaxnn.training.result import FitInterrupted, FitResult, NotFiniteError, NotSavedError
 from jaxnn.training.sharpness import Sharpness, hessian_vector_product, sharpness
 from jaxnn.training.state import RunKeys, TrainState, init_train_state, run_keys
 from jaxnn.training.step import train_step

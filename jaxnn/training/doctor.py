@@ -14,8 +14,8 @@ from jaxnn.training import doctor_network as network_checks
 from jaxnn.training import doctor_trials as trials
 from jaxnn.training.doctor_findings import Diagnosis, Finding, not_examined
 from jaxnn.training.evaluation import evaluate, predict
-from jaxnn.training.loop import FitResult
 from jaxnn.training.lr_finder import MakeOptimizer
+from jaxnn.training.result import FitResult
 from jaxnn.training.state import TrainState, check_optimizer, init_train_state, run_keys
 from jaxnn.types import Init, Layer, Loss
 

@@ -11,7 +11,7 @@ from jaxnn.data.text import PAD
 from jaxnn.layers import activations, walk
 from jaxnn.training.doctor_data import classes_of
 from jaxnn.training.doctor_findings import Finding, graded, not_examined, noted
-from jaxnn.training.loop import FitResult
+from jaxnn.training.result import FitResult
 from jaxnn.types import Array, Layer, Loss, Params, PRNGKey, State
 
 TIMES = 2.0  # the loss of the best constant; He's initialisation gives about 1.4 times it

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxnn import checks
 from jaxnn.data import Dataset, check_dataset, split
@@ -15,7 +16,18 @@ from jaxnn.training.early_stopping import EarlyStopping, no_best
 from jaxnn.training.epoch import Augment, no_progress
 from jaxnn.training.evaluation import check_labels
 from jaxnn.training.interruption import noted_signals
-from jaxnn.training.loop import Callback, FitResult, compile_programs, finished, train
+from jaxnn.training.loop import compile_programs, finished, train
+from jaxnn.training.placement import (
+    Rule,
+    place_state,
+    place_whole,
+    placement,
+    split_augment,
+    split_inputs,
+    split_step,
+)
+from jaxnn.training.processes import number_of, refuse_differing, speaks
+from jaxnn.training.result import Callback, FitResult
 from jaxnn.training.resume import Folder, Reached, check_folder, fingerprint, open_run, save_reached
 from jaxnn.training.state import check_optimizer, init_train_state, run_keys
 from jaxnn.training.step import train_step
@@ -40,6 +52,8 @@ def fit(
     early_stopping: EarlyStopping | None = None,
     checkpoints: Folder | None = None,
     resume: bool = False,
+    mesh: Mesh | None = None,
+    sharding: Rule | None = None,
     seed: int = 0,
     callback: Callback | None = None,
     verbose: bool = True,
@@ -61,6 +75,11 @@ def fit(
     - `checkpoints` is a folder to save into every ten seconds and at the end, Ctrl-C included; with `resume` a run that
       was ended or killed goes on from there, to the same bits as if it had not been. Give the same arguments again:
       model, data, seed and sizes are compared, the optimizer's options cannot be. More epochs are no other run.
+    - `mesh=data_mesh()` trains on several devices: each batch is split along the mesh's axis "data", the sums over it
+      (loss, gradient, the statistics of batch norm) are those of the whole batch, so the run is that of one device to
+      the last digits. The parameters lie on every device, or with `sharding=fully_sharded` a part of them and of the
+      optimizer's state on each. A short last batch that cannot be split is computed everywhere. A checkpoint goes on
+      on any number of devices. With several processes (`initialize`) all make the same call, with all of the data.
     - `callback(record, train_state)` is called after each epoch; returning True ends the training.
 
     A record holds epoch, step, loss and metrics (means over the epoch, in training mode), gradient_norm, learning_rate
@@ -85,6 +104,7 @@ def fit(
     checks.positive_int("fit", "batch_size", batch_size)
     checks.positive_int("fit", "accumulate", accumulate)
     checks.in_range("fit", "validation_split", validation_split, 0, 1, open_high=True)
+    place = placement(mesh, sharding, batch_size, accumulate)
     check_folder("fit", checkpoints, resume)
     model = checks.as_layer("fit", model)
     check_optimizer("fit", optimizer)
@@ -106,14 +126,17 @@ def fit(
         check_labels("fit, validation,", model, train_state.params, train_state.model_state, validation)
     _check_early_stopping(early_stopping, {"loss", *metrics}, validation)
     weighted = dataset if class_weights is None else _with_class_weights(dataset, class_weights, classes)
+    train_state = place_state(place, train_state)
     if epochs == 0:
         return FitResult(train_state, [], 0.0, 0.0)
     batch_size = min(batch_size, dataset.size)
-    step = train_step(model, loss, optimizer, metrics, accumulate=accumulate)
+    model, augment = split_inputs(place, model), split_augment(place, augment)
+    step = split_step(place, train_step(model, loss, optimizer, metrics, accumulate=accumulate))
     empty = no_progress(step, train_state, jax.tree.map(lambda field: field[:batch_size], weighted), keys.step)
+    empty, keys = place_whole(place, (empty, keys))
     reached = Reached(train_state, empty, early_stopping and no_best(*train_state[:2]), [])
-    save, news = None, ""
-    if checkpoints is not None:
+    save, news, settings = None, "", {}
+    if checkpoints is not None or place.shared:
         settings = {
             "model": model.name,
             "loss": checks.name_of(loss),
@@ -126,11 +149,15 @@ def fit(
             "epochs": epochs,
             "seed": seed,
         }
+    refuse_differing(
+        place.shared, number_of(settings), "fit got other arguments or data in one process than in another"
+    )
+    if checkpoints is not None:
         reached, news = open_run(checkpoints, reached, settings, resume=resume)
         save = partial(save_reached, checkpoints, settings=settings)
     with (
         noted_signals() as received,
-        training_display(verbose, epochs, -(-dataset.size // batch_size)) as display,
+        training_display(verbose and speaks(place.shared), epochs, -(-dataset.size // batch_size)) as display,
     ):
         if news:
             display.note(news)
@@ -138,7 +165,7 @@ def fit(
             return finished(reached, 0.0, early_stopping)
         display.status("compiling")
         programs = compile_programs(
-            model, loss, metrics, step, augment, weighted, validation, batch_size, train_state, empty, keys
+            *(model, loss, metrics, step, augment, weighted, validation, batch_size, train_state, empty, keys, place)
         )
         return train(programs, reached, keys, epochs, validation, callback, early_stopping, save, received, display)
 

@@ -1,6 +1,5 @@
 """The loop of `fit`: compiled programs run in pieces, with the host looking in between."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,9 @@ from jaxnn.training.display import Display
 from jaxnn.training.early_stopping import EarlyStopping, metric_of, should_stop, update_best
 from jaxnn.training.epoch import Augment, Progress, Run, epoch_order, epoch_program
 from jaxnn.training.evaluation import batches, evaluation_step, total_means
+from jaxnn.training.placement import ONE_DEVICE, Placement, place_rows, place_whole
+from jaxnn.training.processes import agree
+from jaxnn.training.result import Callback, FitInterrupted, FitResult, NotFiniteError, NotSavedError
 from jaxnn.training.resume import Reached, Record
 from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import Step
@@ -25,46 +27,6 @@ PIECE_SECONDS = 0.5  # how long a program runs before the host looks at signals 
 FIRST_PIECE_STEPS = 4  # short, since the speed is not known yet
 EVALUATION_BATCH = 1000
 SAVE_SECONDS = 10.0  # between checkpoints; one takes about 0.1 s
-
-Callback = Callable[[Record, TrainState], Any]
-
-
-class FitResult(NamedTuple):
-    """What training gives: the final state, a record for each finished epoch, and seconds of compiling and training.
-
-    `best_epoch` is the epoch that the parameters are of, where early stopping chose them.
-    """
-
-    train_state: TrainState
-    history: list[Record]
-    compile_seconds: float
-    train_seconds: float
-    best_epoch: int | None = None
-
-
-class FitInterrupted(KeyboardInterrupt):
-    """Raised by `fit` after Ctrl-C or SIGTERM; `result` holds all that was trained, `signal_number` says by what."""
-
-    def __init__(self, result: FitResult, signal_number: int):
-        super().__init__(f"{signal.Signals(signal_number).name} after step {int(result.train_state.step)}")
-        self.result = result
-        self.signal_number = signal_number
-
-
-class NotFiniteError(FloatingPointError):
-    """Raised by `fit` when a loss or gradient is NaN or infinite; `result` holds the state of the last good step."""
-
-    def __init__(self, message: str, result: FitResult):
-        super().__init__(message)
-        self.result = result
-
-
-class NotSavedError(OSError):
-    """Raised by `fit` and `fit_many` when a checkpoint cannot be saved; `result` holds all that was trained."""
-
-    def __init__(self, error: OSError, result: Any):
-        super().__init__(error.errno, error.strerror or str(error))
-        self.result = result
 
 
 class Programs(NamedTuple):
@@ -77,6 +39,7 @@ class Programs(NamedTuple):
     run_short: Run | None
     evaluate: Callable[..., Any]
     compile_seconds: float
+    place: Placement = ONE_DEVICE
 
 
 def compile_programs(
@@ -91,15 +54,17 @@ def compile_programs(
     train_state: TrainState,
     empty: Progress,
     keys: RunKeys,
+    place: Placement = ONE_DEVICE,
 ) -> Programs:
     """Compile everything before the first step, so that errors come early and the times are those of training."""
     start = time.perf_counter()
-    data = jax.device_put(dataset)
+    data = place_whole(place, dataset)
     full, short = epoch_order(keys.order, 0, size=dataset.size, batch_size=batch_size)
-    program = jax.jit(epoch_program(step, augment))
+    lie = None if place.mesh is None else jax.tree.map(lambda leaf: leaf.sharding, (train_state, empty))
+    program = jax.jit(epoch_program(step, augment), out_shardings=lie)  # where it lay, for the next piece
 
     def lowered(order: jax.Array) -> Any:
-        return program.lower(train_state, empty, data, order, keys, jnp.int32(0), jnp.int32(0))
+        return program.lower(train_state, empty, data, order, keys, np.int32(0), np.int32(0))
 
     parts = [lowered(full)]
     try:
@@ -113,9 +78,14 @@ def compile_programs(
         run, run_short = [*pool.map(lambda part: part.compile(), parts), None][:2]
     evaluate = jax.jit(evaluation_step(model, loss, metrics))
     if validation is not None:
-        for batch in {batch.size: batch for batch in batches(validation, EVALUATION_BATCH)}.values():
-            jax.block_until_ready(evaluate(train_state.params, train_state.model_state, batch))
-    return Programs(data, batch_size, empty, run, run_short, evaluate, time.perf_counter() - start)
+        for batch in {batch.size: batch for batch in batches(validation, _evaluation_batch(place))}.values():
+            jax.block_until_ready(evaluate(train_state.params, train_state.model_state, place_rows(place, batch)))
+    return Programs(data, batch_size, empty, run, run_short, evaluate, time.perf_counter() - start, place)
+
+
+def _evaluation_batch(place: Placement) -> int:
+    """Return the size of the batches of an evaluation, which can be split."""
+    return -(-EVALUATION_BATCH // place.ways) * place.ways
 
 
 def _roomy_batch_size(size: int, batch_size: int) -> int:
@@ -148,6 +118,7 @@ def train(
 ) -> FitResult:
     """Run the epochs that are left; what was reached is in each of the three errors that can end it before."""
     saved_at = time.perf_counter()
+    shared = programs.place.shared  # then all processes stop, save and cut the epoch at the same steps
 
     def result() -> FitResult:
         return finished(reached, programs.compile_seconds, None)
@@ -160,9 +131,9 @@ def train(
             raise NotSavedError(error, result()) from error
 
     def obey_signals() -> None:
-        if received:
+        if number := agree(shared, received[0] if received else 0):
             save_now()
-            raise FitInterrupted(result(), received[0])
+            raise FitInterrupted(result(), number)
 
     obey_signals()
     for piece in () if reached.ended else _pieces(programs, reached, keys, epochs):
@@ -183,12 +154,12 @@ def train(
             record |= {"seconds": seconds} | rate
             reached = _after_epoch(reached, record, early_stopping)
             display.epoch(record)
-            if callback is not None and callback(record, piece.train_state) is True:
+            if callback is not None and agree(shared, callback(record, piece.train_state) is True):
                 reached = reached._replace(ended="callback")
         if reached.ended:
             break
         obey_signals()
-        if time.perf_counter() - saved_at >= SAVE_SECONDS:
+        if agree(shared, time.perf_counter() - saved_at >= SAVE_SECONDS):
             save_now()
             saved_at = time.perf_counter()
     obey_signals()
@@ -234,13 +205,13 @@ def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) ->
         for run, order, first in ((programs.run, full, done), (programs.run_short, short, 0)):
             while run is not None and first < len(order):
                 last = min(first + steps, len(order))
-                bounds = jnp.int32(first), jnp.int32(last)
+                bounds = np.int32(first), np.int32(last)
                 start = time.perf_counter()
                 train_state, progress = run(train_state, progress, programs.dataset, order, keys, *bounds)
                 jax.block_until_ready(train_state)
                 seconds = time.perf_counter() - start
                 if run is programs.run:
-                    steps = max(1, round(PIECE_SECONDS * (last - first) / seconds))
+                    steps = agree(programs.place.shared, max(1, round(PIECE_SECONDS * (last - first) / seconds)))
                 examples += (last - first) * order.shape[1]
                 first = last
                 yield Piece(epoch, train_state, progress, seconds, examples, examples == size)
@@ -250,7 +221,9 @@ def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) ->
 def _validated(programs: Programs, train_state: TrainState, validation: Dataset) -> Record:
     """Evaluate on the validation set, under names that say so."""
     model = train_state.params, train_state.model_state
-    parts = [programs.evaluate(*model, batch) for batch in batches(validation, EVALUATION_BATCH)]
+    place = programs.place
+    rows = (place_rows(place, batch) for batch in batches(validation, _evaluation_batch(place)))
+    parts = [programs.evaluate(*model, batch) for batch in rows]
     return {f"validation_{name}": value for name, value in total_means(parts).items()}
 
 

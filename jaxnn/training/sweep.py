@@ -16,7 +16,7 @@ from jaxnn.training.display import Display, training_display
 from jaxnn.training.epoch import Augment
 from jaxnn.training.evaluation import check_labels
 from jaxnn.training.interruption import noted_signals
-from jaxnn.training.loop import NotSavedError
+from jaxnn.training.result import NotSavedError
 from jaxnn.training.resume import Folder, check_folder
 from jaxnn.training.state import run_keys
 from jaxnn.training.sweep_loop import Chunk, Task, no_saving, start_chunk, train_chunk

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
-from jaxnn.training.loop import Callback
+from jaxnn.training.result import Callback
 from jaxnn.training.resume import Record
 
 
