@@ -16,9 +16,8 @@ from jaxnn.training import checkpoints
 
 RUN, CACHE = Path(__file__).with_name("parallel_run.py"), Path(__file__).parents[1] / ".pytest_cache" / "xla-parallel"
 
-# Four devices add up the same numbers in another order: 1e-7 at each sum in float32, which training makes larger,
-# more so with Adam, which divides small gradients by their own size. Largest seen: 2e-6 in 4 epochs of SGD, 2e-5 in 3
-# of Adam.
+# Four devices add up the same numbers in another order: 1e-7 at each sum in float32, which training makes larger, and
+# more so with Adam, which divides small gradients by their own size.
 TOLERANCE = {"digits": 2e-5, "mnist": 2e-4}
 
 
@@ -59,26 +58,23 @@ def assert_same_run(actual, expected, data="digits"):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Train four epochs on one device here, on four there, and two epochs on four devices of one and two processes."""
+    """Train three epochs on one device and on four, and two with the state split and saved, on four and on two by two."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    whole, half = {"epochs": 4, "split": "batch"}, {"epochs": 2, "split": "state"}
-    trainings = [whole, half | {"epochs": 4}, half | {"checkpoints": f"{one}/saved"}, {"epochs": 1, "accumulate": 2}]
-    trainings += [trainings[-1] | {"split": "batch"}]
-    one_process = start(one, 1, 4, trainings)
+    half = {"epochs": 2, "split": "state"}
+    one_process = start(one, 1, 4, [{"epochs": 3, "split": "batch"}, half | {"checkpoints": f"{one}/saved"}])
     two_processes = start(two, 2, 2, [half | {"checkpoints": f"{two}/saved"}])
-    alone = train(epochs=4)
+    alone = train(epochs=3)
     return alone, found(one, one_process)[0], found(two, two_processes), (one / "saved", two / "saved")
 
 
 def test_four_devices_train_what_one_trains(runs):
-    alone, (split, sharded, _, parts, split_parts), _, _ = runs
+    alone, (split, sharded), _, _ = runs
     assert_same_run(split, alone)
-    assert_same_run(sharded, alone)
-    assert_same_run(split_parts, parts)
+    assert_same_run(sharded, alone | {"history": alone["history"][:2]})
 
 
 def test_each_of_four_devices_holds_a_quarter_of_the_state(runs):
-    _, (split, sharded, *_), two, _ = runs
+    _, (split, sharded), two, _ = runs
     assert split["share"] == 1
     assert max(sharded["share"], two[0][0]["share"]) <= 0.27  # a quarter, and the few numbers of biases and batch norm
 
@@ -89,11 +85,26 @@ def test_two_processes_are_one_run(runs):
     assert_same_run(first[0], alone | {"history": alone["history"][:2]})
 
 
-@pytest.mark.parametrize("written", [0, 1], ids=["by four devices", "by two processes"])
+@pytest.mark.parametrize("written", [pytest.param(0, id="by four devices"), pytest.param(1, id="by two processes")])
 def test_one_device_goes_on_from_a_checkpoint(runs, written):
     alone, _, _, folders = runs
-    assert [path.name for path in checkpoints(folders[written])] == ["step_00000042"]
-    assert_same_run(train(epochs=4, checkpoints=folders[written], resume=True), alone)
+    assert checkpoints(folders[written])[0].name == "step_00000042"
+    assert_same_run(train(epochs=3, checkpoints=folders[written], resume=True), alone)
+
+
+@pytest.mark.slow
+def test_parts_of_a_batch_are_split_too(tmp_path):
+    options = {"epochs": 2, "accumulate": 2}
+    alone, split = found(tmp_path, start(tmp_path, 1, 4, [options, options | {"split": "batch"}]))[0]
+    assert_same_run(split, alone)
+
+
+@pytest.mark.slow
+def test_four_devices_go_on_to_the_same_bits(tmp_path):
+    half = {"split": "state", "checkpoints": f"{tmp_path}/saved"}
+    trainings = [{"epochs": 3, "split": "state"}, half | {"epochs": 2}, half | {"epochs": 3, "resume": True}]
+    unbroken, _, resumed = found(tmp_path, start(tmp_path, 1, 4, trainings))[0]
+    assert resumed == unbroken
 
 
 @pytest.mark.slow
