@@ -58,7 +58,7 @@ def assert_same_run(actual, expected, data="digits"):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Train three epochs on one device and on four, and two with the state split and saved, on four and on two by two."""
+    """Train on one device and on four, and with the state split and saved on four and on two by two."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     half = {"epochs": 2, "split": "state"}
     one_process = start(one, 1, 4, [{"epochs": 3, "split": "batch"}, half | {"checkpoints": f"{one}/saved"}])

@@ -10,6 +10,7 @@ from jaxnn.training.evaluation import evaluate, predict
 from jaxnn.training.fit import fit
 from jaxnn.training.landscape import Landscape, filter_normalized, landscape, random_directions
 from jaxnn.training.lr_finder import LearningRates, Ramp, lr_finder, ramp
+from jaxnn.training.parallel import data_mesh, fully_sharded, gathered
 from jaxnn.training.per_example import (
     Influence,
     NoiseScale,
@@ -48,6 +49,7 @@ __all__ = [
     "SweepInterrupted",
     "TrainState",
     "checkpoints",
+    "data_mesh",
     "doctor",
     "early_stopping",
     "ensemble_predict",
@@ -57,6 +59,8 @@ __all__ = [
     "filter_normalized",
     "fit",
     "fit_many",
+    "fully_sharded",
+    "gathered",
     "gradient_noise_scale",
     "gradient_norms",
     "grid",
