@@ -24,7 +24,7 @@ SERIES = {
 }
 KEPT = (
     *("test_accuracy_by_seed", "test_accuracy_mean", "test_accuracy_deviation", "ensemble_test_accuracy", "status"),
-    *("validation_accuracy", "epochs", "parameters", "train_seconds", "test_evaluations", "dataset", "data_source"),
+    *("validation_accuracy", "epochs", "parameters", "train_seconds", "test_evaluations", "dataset"),
 )
 RESULTS = Path(__file__).with_name("results") / "recipes.json"
 
