@@ -7,19 +7,24 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 
+from experiments import devices
+from experiments.devices import Devices, is_first
 from jaxnn.files import write_whole
 from jaxnn.interop.trained import LABELS, PROGRAM
 from jaxnn.training import FitInterrupted, FitResult, NotFiniteError, tensorboard
+from jaxnn.training.parallel import gathered
+from jaxnn.training.processes import agree, end_at_once
 from jaxnn.training.resume import Record, refuse_unfinished
 
 Config = TypeVar("Config")
 
+MAY_DIFFER = {"resume", "quiet", "epochs", "seeds", *(field.name for field in fields(Devices))}  # when a run goes on
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints, in its output folder
 
 
@@ -43,18 +48,20 @@ def main(config_type: type[Config], run: Callable[[Config], int]) -> None:
             config_type, description=sys.modules[run.__module__].__doc__, config=(tyro.conf.FlagCreatePairsOff,)
         )
         _set_up_jax()
+        if isinstance(config, Devices):
+            devices.set_up(config)
         code = run(config)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
-        code = 130
+        code = end_at_once(130)
     except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        code = end_at_once(141)
     except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("JAXNN_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)
-        code = 2
+        code = end_at_once(2)
     sys.exit(code)
 
 
@@ -72,6 +79,13 @@ def open_output(folder: Path, config: Any) -> Path:
     `config.resume` the run there goes on: ValueError lists the options in which it was another one, epochs apart.
     Without, FileExistsError for a run that is not finished.
     """
+    if is_first():
+        _open_output(folder, config)
+    agree(jax.process_count() > 1, 0)  # the others go on when it is done
+    return folder
+
+
+def _open_output(folder: Path, config: Any) -> None:
     values = json.loads(json.dumps(asdict(config), default=str))  # as it will be read again
     resumed = values.get("resume", False) and (folder / "config.json").is_file()
     if resumed:
@@ -89,7 +103,6 @@ def open_output(folder: Path, config: Any) -> Path:
     if not resumed:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         write_whole(folder / "metrics.jsonl", b"")
-    return folder
 
 
 def _same_options(folder: Path, values: Mapping[str, Any]) -> None:
@@ -97,7 +110,7 @@ def _same_options(folder: Path, values: Mapping[str, Any]) -> None:
     differences = [
         f"{name} was {old.get(name)!r} and is {values.get(name)!r}"
         for name in {**old, **values}
-        if name not in ("resume", "quiet", "epochs", "seeds") and old.get(name) != values.get(name)
+        if name not in MAY_DIFFER and old.get(name) != values.get(name)
     ]
     if differences:
         raise ValueError(f"the run in {folder} has other options: {'; '.join(differences)}. Only epochs may grow")
@@ -110,6 +123,8 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def append_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Add one line to `metrics.jsonl`, in place of what a killed run wrote there after its last checkpoint."""
+    if not is_first():
+        return
     path = folder / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and _before(json.loads(line), record)]
@@ -128,6 +143,9 @@ def _before(old: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
 @contextmanager
 def recorder(folder: Path, tensorboard_folder: str | None) -> Iterator[Callable[[Record, Any], None]]:
     """Give `write(record, train_state)` that adds to `metrics.jsonl`, and where asked to, to files for TensorBoard."""
+    if not is_first():
+        yield lambda record, train_state: None
+        return
     with tensorboard(folder / tensorboard_folder) if tensorboard_folder else nullcontext() as also:
 
         def write(record: Record, train_state: Any) -> None:
@@ -148,16 +166,20 @@ def over_seeds(name: str, values: Sequence[float]) -> dict[str, Any]:
 
 
 def until_stopped(training: Callable[[], FitResult]) -> tuple[FitResult, Stop | None]:
-    """Run a training; when it is interrupted or diverges, return what was reached and why it stopped."""
+    """Run a training; when it is interrupted or diverges, return what was reached and why it stopped.
+
+    What lies on several devices is brought together on one of each process.
+    """
     try:
-        return training(), None
-    except FitInterrupted as stop:
-        return stop.result, Stop(f"Stopped by {stop}.", 128 + stop.signal_number)
-    except NotFiniteError as stop:
-        return stop.result, Stop(f"Stopped: {stop}.", 1)
+        result, stop = training(), None
+    except FitInterrupted as error:
+        result, stop = error.result, Stop(f"Stopped by {error}.", 128 + error.signal_number)
+    except NotFiniteError as error:
+        result, stop = error.result, Stop(f"Stopped: {error}.", 1)
+    return result._replace(train_state=gathered(result.train_state)), stop
 
 
 def say(quiet: bool, text: str) -> None:
-    """Print unless silence was asked for."""
-    if not quiet:
+    """Print unless silence was asked for, in one process."""
+    if not quiet and is_first():
         print(text, flush=True)

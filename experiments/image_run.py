@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from optax import GradientTransformation
 
-from experiments import harness, pages
+from experiments import devices, harness, pages
 from jaxnn import checks, tree
 from jaxnn.augmentation import Augmentation
 from jaxnn.data.frame import FRAMES
@@ -32,7 +32,7 @@ BY_RECIPE = ("epochs", "batch_size", "learning_rate")  # options that the recipe
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(devices.Devices):
     """What can be chosen for every classifier of images."""
 
     dataset: Literal["auto", "mnist", "fashion_mnist", "digits"] = "auto"
@@ -124,6 +124,10 @@ def run(config: Options, title: str, make_recipe: Callable[[ImageData], Recipe],
         if config.seeds > 1:
             say(f"seed {seed}")
         result, stop = harness.until_stopped(partial(train, config, recipe, model, data, seed, out))
+        if not devices.is_first():  # what follows is done by process 0 alone
+            if stop:
+                return stop.exit_code
+            continue
         if stop and first:  # a training cut short is measured only where there is no other
             stop = stop._replace(reason=f"{stop.reason.rstrip('.')} of seed {seed}, which is left out.")
         else:
@@ -150,6 +154,8 @@ def run(config: Options, title: str, make_recipe: Callable[[ImageData], Recipe],
         write_report(out, page(config, title, notices, model, data, *first, inside, runs, summary))
         if stop:
             break
+    if not devices.is_first():
+        return 0
     if stop:
         print(stop.reason, file=sys.stderr)
     say(f"test accuracy {summary['test_accuracy_mean']:.2%}, report: {out / 'report.html'}")
@@ -190,6 +196,7 @@ def train(config: Options, recipe: Recipe, model: Layer, data: ImageData, seed: 
             seed=seed,
             checkpoints=out / harness.CHECKPOINTS / f"seed_{seed}",
             resume=config.resume,
+            mesh=devices.mesh_of(config),
             callback=after_epoch,
             verbose=not config.quiet,
         )

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from experiments import harness, text_figures
+from experiments import devices, harness, text_figures
 from experiments.text_measures import BagOfWords, bag_of_words, explain
 from experiments.text_networks import network
 from experiments.text_parts import Parts, Tokens, as_tokens, load_parts
@@ -31,7 +31,7 @@ BEST = early_stopping("validation_accuracy", maximize=True, patience=10**9)  # n
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(devices.Devices):
     """Options."""
 
     dataset: Literal["trec", "sst2", "mr", "tsv"] = "trec"
@@ -107,6 +107,7 @@ def train(config: Config, model: Any, tokens: Tokens, seed: int, out: Path) -> T
             checkpoints=out / harness.CHECKPOINTS / f"seed_{seed}",
             resume=config.resume,
             seed=seed,
+            mesh=devices.mesh_of(config),
             callback=lambda record, _: harness.append_record(out, {"seed": seed, **record}),
             verbose=not config.quiet,
         )
@@ -172,6 +173,10 @@ def main(config: Config) -> int:
     for seed in range(config.seed, config.seed + config.seeds):
         one = train(config, model, tokens, seed, out)
         stop = one.stop
+        if not devices.is_first():  # what follows is done by process 0 alone
+            if stop:
+                return stop.exit_code
+            continue
         if stop and trained:  # a network cut short does not belong into the mean
             break
         trained.append(one)
@@ -179,6 +184,8 @@ def main(config: Config) -> int:
         harness.write_json(out / "summary.json", summarise(config, trained, parts, bag, stop))
         if stop:
             break
+    if not devices.is_first():
+        return 0
     summary = summarise(config, trained, parts, bag, stop)
     first = trained[0]
     explained = explain(

@@ -13,6 +13,7 @@ import pytest
 from jaxnn import tree
 from jaxnn.augmentation import shift
 from jaxnn.data import Stream, from_array_record, from_arrays, from_npy_files
+from jaxnn.data.images import load
 from jaxnn.layers import normalize, sequential
 from jaxnn.losses import mean_squared_error, softmax_cross_entropy
 from jaxnn.models import mlp
@@ -196,3 +197,31 @@ def test_any_function_that_reads_makes_a_stream(two_batches, in_memory):
     }
     stream = Stream("mine", **form, read=lambda i: from_arrays(data.inputs[i], data.targets[i]))
     assert_same(train(stream, **watched()), in_memory)
+
+
+@pytest.mark.slow
+def test_on_several_devices_and_processes_each_reads_its_own_rows(tmp_path):
+    from test_parallel import assert_same_run, found, start
+
+    train_digits = load("digits").train
+    saved(tmp_path, train_digits.inputs, train_digits.targets)
+    size, short = train_digits.size, train_digits.size % 64
+    stream = {"files": [f"{tmp_path}/inputs.npy", f"{tmp_path}/targets.npy"], "split": "batch"}
+    folders = [tmp_path / name for name in ("one", "four", "two")]
+    for folder in folders:
+        folder.mkdir()
+    (alone,) = found(folders[0], start(folders[0], 1, 1, [{"epochs": 3, "validation_split": 0.0}]))[0]
+    half = stream | {"checkpoints": f"{tmp_path}/saved"}
+    two = [stream | {"epochs": 3}, half | {"epochs": 2}, half | {"epochs": 3, "resume": True}]
+    (four,) = found(folders[1], start(folders[1], 1, 4, [stream | {"epochs": 3}]))[0]
+    first, second = found(folders[2], start(folders[2], 2, 2, two))
+    assert_same_run(four, alone)
+    assert_same_run(first[0], alone)
+    for process in (first, second):
+        unbroken, _, resumed = process
+        assert (resumed["params"], resumed["history"]) == (unbroken["params"], unbroken["history"])
+    assert four["read"] == 3 * size
+    # Half of each batch; of the short one, which four devices cannot share, both read all. 256 tell data apart.
+    assert short % 4
+    each = 3 * ((size - short) // 2 + short) + 256
+    assert [process[0]["read"] for process in (first, second)] == [each, each]

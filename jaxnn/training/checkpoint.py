@@ -23,6 +23,7 @@ import numpy as np
 from jaxnn import checks, tree
 from jaxnn.files import write_whole
 from jaxnn.training.forms import forms, refuse_other_forms
+from jaxnn.training.processes import all_or_none, speaks
 
 KEEP = 2  # the newest, and the one before it to fall back to
 MANIFEST, DIGEST, ARRAYS = "manifest.json", "manifest.sha256", "arrays"
@@ -48,6 +49,9 @@ def save_checkpoint(folder: str | os.PathLike[str], step: int, values: Any, note
     checkpoints that were there. The two newest are kept. The manifest holds size and SHA-256 of each file, path,
     dtype and shape of each array, and the versions that wrote it; its own SHA-256 is written last.
 
+    Of arrays that lie on devices of several processes each process writes its parts, and process 0 the rest: all of
+    them have to save, into a folder that all of them see.
+
     Raises OSError when the disk is full or the folder cannot be written; older checkpoints stay. TypeError for notes
     that JSON cannot say, ValueError for two arrays under one path.
 
@@ -64,31 +68,53 @@ def save_checkpoint(folder: str | os.PathLike[str], step: int, values: Any, note
     part, before = path.with_suffix(".part"), path.with_suffix(".before")
     manifest = {"step": int(step), "notes": dict(notes), "leaves": forms(values), "versions": _versions()}
     json.dumps(manifest, default=_plain)  # speaks before anything is written
+    shared = is_shared(values)
+    writes = speaks(shared)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob("step_*.part"):  # of a run that was killed while it saved
-            shutil.rmtree(left)
-        part.mkdir()
-        _write_arrays(part / ARRAYS, values)
-        manifest["files"] = {name: _fingerprint(part / name) for name in _files(part)}
-        content = json.dumps(manifest, indent=1, default=_plain).encode()
-        write_whole(part / MANIFEST, content)
-        write_whole(part / DIGEST, hashlib.sha256(content).hexdigest().encode())
-        _synchronise(part)
-        if path.exists():  # of the same step: kept until the new one is in its place
-            shutil.rmtree(before, ignore_errors=True)
-            os.replace(path, before)
-        os.replace(part, path)
-        _synchronise(folder, deep=False)
+        all_or_none(shared, lambda: _make_room(folder, part), first_alone=True)
+        all_or_none(shared, lambda: _write_arrays(part / ARRAYS, values))
+        all_or_none(shared, lambda: _complete(path, part, before, manifest), first_alone=True)
     except OSError as error:
-        _remove_for_good(part)
+        if writes:
+            _remove_for_good(part)
         raise type(error)(error.errno, f"cannot save the checkpoint {path}: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if writes:
+            shutil.rmtree(part, ignore_errors=True)
     others = [other for other in checkpoints(folder) if other not in (path, before)]
-    for old in (before, *others[KEEP - 1 :]):
+    for old in (before, *others[KEEP - 1 :]) if writes else ():
         shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def is_shared(values: Any) -> bool:
+    """Say whether arrays of a tree lie on devices of other processes too, which then have to save and restore as well.
+
+    >>> is_shared({"weight": jnp.ones(2)})
+    False
+    """
+    return any(isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in jax.tree.leaves(values))
+
+
+def _make_room(folder: Path, part: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("step_*.part"):  # of a run that was killed while it saved
+        shutil.rmtree(left)
+    part.mkdir()
+
+
+def _complete(path: Path, part: Path, before: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest of the files, and put all of it in its place."""
+    manifest["files"] = {name: _fingerprint(part / name) for name in _files(part)}
+    content = json.dumps(manifest, indent=1, default=_plain).encode()
+    write_whole(part / MANIFEST, content)
+    write_whole(part / DIGEST, hashlib.sha256(content).hexdigest().encode())
+    _synchronise(part)
+    if path.exists():  # of the same step: kept until the new one is in its place
+        shutil.rmtree(before, ignore_errors=True)
+        os.replace(path, before)
+    os.replace(part, path)
+    _synchronise(path.parent, deep=False)
 
 
 def _remove_for_good(folder: Path) -> None:
@@ -117,7 +143,8 @@ def restore_checkpoint(folder: str | os.PathLike[str], like: Any) -> Checkpoint:
     """Read the newest checkpoint of a folder that is undamaged, into the structure, shapes and dtypes of `like`.
 
     Every byte is checked against the manifest before it is used. Where the newest is damaged the one before it is
-    used, with a warning that says why.
+    used, with a warning that says why. An array comes to lie where that of `like` lies, on however many devices it was
+    written.
 
     Raises FileNotFoundError for a folder without checkpoints; CheckpointError when all of them are damaged;
     ValueError that lists every missing, extra and mis-shaped array when the checkpoint is of another model.

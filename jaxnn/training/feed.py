@@ -88,27 +88,6 @@ def batch_like(dataset: Dataset | Stream, batch_size: int) -> Dataset:
     return jax.tree.map(lambda field: field[:batch_size], dataset)
 
 
-def find_not_finite(feed: Feed, epoch: int, step: int) -> tuple[str, int] | None:
-    """Return field and place of data that are no number: in the batch of a step, or anywhere where all is in memory.
-
-    >>> from jaxnn.training import run_keys
-    >>> from jaxnn.training.placement import ONE_DEVICE
-    >>> data = Dataset(np.array([0.0, np.nan]), np.zeros(2))
-    >>> find_not_finite(make_feed(ONE_DEVICE, data, 2, run_keys(0)), 0, 0)
-    ('inputs', 1)
-    """
-    if isinstance(feed.dataset, Stream):
-        places = feed.rows(epoch, step)
-        data = feed.dataset.read(places)
-    else:
-        places, data = np.arange(feed.dataset.size), feed.dataset
-    for name, field in (("inputs", data.inputs), ("targets", data.targets)):
-        bad = np.argwhere(~np.isfinite(np.asarray(field, np.float64)))
-        if bad.size:
-            return name, int(places[bad[0][0]])
-    return None
-
-
 def _stream_feed(place: Placement, stream: Stream, batch_size: int, keys: RunKeys) -> Feed:
     """Read chunks of a few batches, in the order in which an epoch of a Dataset would take its examples."""
     grain = load_grain("fit")

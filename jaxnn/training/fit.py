@@ -29,6 +29,7 @@ from jaxnn.training.placement import (
     split_inputs,
     split_step,
 )
+from jaxnn.training.processes import number_of, refuse_differing, speaks
 from jaxnn.training.result import Callback, FitResult
 from jaxnn.training.resume import Folder, Reached, fingerprint, open_run, save_reached
 from jaxnn.training.state import check_optimizer, init_train_state, run_keys
@@ -150,8 +151,8 @@ def fit(
     empty = no_progress(step, train_state, batch_like(weighted, batch_size), keys.step)
     empty, keys = place_whole(place, (empty, keys))
     reached = Reached(train_state, empty, early_stopping and no_best(*train_state[:2]), [])
-    save, news = None, ""
-    if checkpoints is not None:
+    save, news, settings = None, "", {}
+    if checkpoints is not None or place.shared:
         settings = {
             "model": model.name,
             "loss": checks.name_of(loss),
@@ -164,11 +165,15 @@ def fit(
             "epochs": epochs,
             "seed": seed,
         }
+    refuse_differing(
+        place.shared, number_of(settings), "fit got other arguments or data in one process than in another"
+    )
+    if checkpoints is not None:
         reached, news = open_run(checkpoints, reached, settings, resume=resume)
         save = partial(save_reached, checkpoints, settings=settings)
     with (
         noted_signals() as received,
-        training_display(verbose, epochs, -(-dataset.size // batch_size)) as display,
+        training_display(verbose and speaks(place.shared), epochs, -(-dataset.size // batch_size)) as display,
     ):
         if news:
             display.note(news)

@@ -7,7 +7,6 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnn import tree
@@ -16,8 +15,10 @@ from jaxnn.training.display import Display
 from jaxnn.training.early_stopping import EarlyStopping, metric_of, should_stop, update_best
 from jaxnn.training.epoch import Augment, Progress, Run, epoch_program
 from jaxnn.training.evaluation import batches, evaluation_step, total_means
-from jaxnn.training.feed import Feed, find_not_finite, make_feed
+from jaxnn.training.feed import Feed, make_feed
+from jaxnn.training.not_finite import finite, not_finite_step, not_finite_update
 from jaxnn.training.placement import ONE_DEVICE, Placement, place_rows
+from jaxnn.training.processes import agree
 from jaxnn.training.result import Callback, FitInterrupted, FitResult, NotFiniteError, NotReadError, NotSavedError
 from jaxnn.training.resume import Reached, Record
 from jaxnn.training.state import RunKeys, TrainState
@@ -133,6 +134,7 @@ def _train(
     display: Display,
 ) -> FitResult:
     saved_at = time.perf_counter()
+    shared = programs.place.shared  # then all processes stop, save and cut the epoch at the same steps
 
     def result() -> FitResult:
         return finished(reached, programs.compile_seconds, None)
@@ -145,15 +147,16 @@ def _train(
             raise NotSavedError(error, result()) from error
 
     def obey_signals() -> None:
-        if received:
+        if number := agree(shared, received[0] if received else 0):
             save_now()
-            raise FitInterrupted(result(), received[0])
+            raise FitInterrupted(result(), number)
 
     def read_pieces() -> Iterator[Piece]:
         try:
             yield from pieces
         except NotReadError as error:
-            save_now()
+            if not shared:  # the others would have to save as well
+                save_now()
             error.result = result()
             raise
 
@@ -161,11 +164,14 @@ def _train(
     for piece in () if reached.ended else read_pieces():
         seconds = piece.seconds + reached.epoch_seconds
         reached = reached._replace(train_seconds=reached.train_seconds + piece.seconds, epoch_seconds=seconds)
-        if not _finite(piece.train_state[:2]):
-            raise NotFiniteError(_not_finite_update(piece.epoch, reached.train_state), result())
+        if not finite(piece.train_state[:2]):
+            raise NotFiniteError(not_finite_update(piece.epoch, reached.train_state), result())
         reached = reached._replace(train_state=piece.train_state, progress=piece.progress)
         if piece.progress.failed_step >= 0:
-            raise NotFiniteError(_not_finite(piece, programs.feed), result())
+            rate = _means(piece.progress, piece.train_state).get("learning_rate")
+            raise NotFiniteError(
+                not_finite_step(programs.feed, piece.epoch, int(piece.train_state.step), rate), result()
+            )
         means = _means(piece.progress, piece.train_state)
         rate = {"examples_per_second": piece.examples / seconds}
         display.advance(int(piece.train_state.step), means | rate)
@@ -176,12 +182,12 @@ def _train(
             record |= {"seconds": seconds} | rate
             reached = _after_epoch(reached, record, early_stopping)
             display.epoch(record)
-            if callback is not None and callback(record, piece.train_state) is True:
+            if callback is not None and agree(shared, callback(record, piece.train_state) is True):
                 reached = reached._replace(ended="callback")
         if reached.ended:
             break
         obey_signals()
-        if time.perf_counter() - saved_at >= SAVE_SECONDS:
+        if agree(shared, time.perf_counter() - saved_at >= SAVE_SECONDS):
             save_now()
             saved_at = time.perf_counter()
     obey_signals()
@@ -203,7 +209,7 @@ def _after_epoch(reached: Reached, record: Record, rule: EarlyStopping | None) -
 def finished(reached: Reached, compile_seconds: float, rule: EarlyStopping | None) -> FitResult:
     """Make the result of what was reached, with the best parameters where the rule says so.
 
-    >>> reached = Reached(TrainState((), (), (), jnp.int32(9)), Progress({}, jnp.int32(-1)), None, [{"loss": 0.5}])
+    >>> reached = Reached(TrainState((), (), (), np.int32(9)), Progress({}, np.int32(-1)), None, [{"loss": 0.5}])
     >>> finished(reached, 0.0, None).history
     [{'loss': 0.5}]
     """
@@ -233,7 +239,7 @@ def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) ->
                 jax.block_until_ready(train_state)
                 seconds = time.perf_counter() - start
                 if not short:
-                    steps = max(1, round(PIECE_SECONDS * (last - first) / seconds))
+                    steps = agree(programs.place.shared, max(1, round(PIECE_SECONDS * (last - first) / seconds)))
                 examples = min(examples + (last - first) * batch_size, size)
                 first = last
                 seconds = time.perf_counter() - asked  # with the wait for the data
@@ -256,35 +262,3 @@ def _means(progress: Progress, train_state: TrainState) -> Record:
     """Return the means so far, and the learning rate where the optimizer's state names one."""
     rates = [leaf for path, leaf in tree.paths(train_state.opt_state).items() if path.endswith("learning_rate")]
     return total_means([progress.totals]) | ({"learning_rate": float(f"{rates[0]:.7g}")} if rates else {})
-
-
-@jax.jit
-def _finite(leaves: Any) -> jax.Array:
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(leaves)]).all()
-
-
-def _not_finite_update(epoch: int, before: TrainState) -> str:
-    """Say that the optimizer made parameters that are no numbers out of a finite gradient."""
-    if not _finite(before[:2]):
-        return f"the parameters or the model's state are not finite before epoch {epoch + 1}: look at init"
-    return (
-        f"an update made the parameters or the model's state not finite in epoch {epoch + 1}, after step "
-        f"{int(before.step)}: look at the learning rate and the optimizer's options. The parameters are those of "
-        "that step"
-    )
-
-
-def _not_finite(piece: Piece, feed: Feed) -> str:
-    """Say where the loss or gradient stopped being a number, and the likely reason."""
-    step = int(piece.train_state.step)
-    bad = find_not_finite(feed, piece.epoch, step - piece.epoch * -(-feed.dataset.size // feed.batch_size))
-    if bad is not None:
-        reason = f"{bad[0]}[{bad[1]}] holds NaN or infinity: clean the {bad[0]}"
-    else:
-        rate = _means(piece.progress, piece.train_state)
-        at = f" at learning rate {rate['learning_rate']:g}" if "learning_rate" in rate else ""
-        reason = f"training diverged{at}: try a smaller learning rate or gradient clipping, and look at the targets"
-    return (
-        f"the loss or its gradient is not finite in epoch {piece.epoch + 1}, step {step + 1} ({reason}). "
-        "The step was dropped; the parameters are those before it"
-    )

@@ -1,4 +1,7 @@
-"""Beyond one device: meshes for `fit(mesh=...)`, the rule that splits the state, and arrays brought together again."""
+"""Beyond one device: meshes for `fit(mesh=...)`, the rule that splits the state, and arrays brought together again.
+
+`initialize` joins several processes. Which of them this is, `jax.process_index()` says; process 0 writes and speaks.
+"""
 
 from typing import Any
 
@@ -8,6 +11,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxnn import checks
 from jaxnn.training.placement import DATA
+from jaxnn.training.processes import initialize
+
+__all__ = ["data_mesh", "fully_sharded", "gathered", "initialize"]
 
 SMALLEST = 1024  # numbers in an array that is worth splitting: less is sent in no less time
 
@@ -19,8 +25,8 @@ def data_mesh(devices: int | None = None) -> Mesh:
 
     Raises ValueError for more devices than there are.
 
-    >>> data_mesh(1).shape
-    OrderedDict({'data': 1})
+    >>> dict(data_mesh(1).shape)
+    {'data': 1}
     """
     by_process: dict[int, list[Any]] = {}
     for device in jax.devices():
@@ -45,8 +51,8 @@ def fully_sharded(mesh: Mesh, path: str, leaf: Any) -> PartitionSpec:
     they are used. Arrays of fewer than 1,024 numbers stay whole. Rajbhandari et al., 2020, ZeRO: Memory Optimizations
     Toward Training Trillion Parameter Models.
 
-    >>> fully_sharded(data_mesh(1), "params.0.weight", np.zeros((32, 64)))
-    PartitionSpec(None, 'data')
+    >>> tuple(fully_sharded(data_mesh(1), "params.0.weight", np.zeros((32, 64))))
+    (None, 'data')
     """
     ways = mesh.shape[DATA]
     axes = [axis for axis, size in enumerate(leaf.shape) if size % ways == 0]
@@ -57,7 +63,7 @@ def fully_sharded(mesh: Mesh, path: str, leaf: Any) -> PartitionSpec:
 
 
 def gathered(values: Any) -> Any:
-    """Bring every array of a tree together, whole, on this process's first device; every process has to ask.
+    """Bring every array of a tree together, whole, on one device of each process; every process has to ask.
 
     What `fit` gives on a mesh lies on all of its devices. Gathered it can be computed with, saved and shown in one
     process alone.
@@ -69,7 +75,7 @@ def gathered(values: Any) -> Any:
     def whole(leaf):
         if isinstance(leaf, jax.Array) and isinstance(leaf.sharding, NamedSharding):
             everywhere = NamedSharding(leaf.sharding.mesh, PartitionSpec())
-            leaf = jax.jit(lambda x: x, out_shardings=everywhere)(leaf).addressable_data(0)
-        return jax.device_put(leaf, jax.local_devices()[0])
+            return jax.jit(lambda x: x, out_shardings=everywhere)(leaf).addressable_data(0)
+        return leaf
 
     return jax.tree.map(whole, values)

@@ -14,12 +14,14 @@ from jaxnn.training.checkpoint import (
     Checkpoint,
     CheckpointError,
     checkpoints,
+    is_shared,
     read_manifest,
     restore_checkpoint,
     save_checkpoint,
 )
 from jaxnn.training.early_stopping import Best
 from jaxnn.training.epoch import Progress
+from jaxnn.training.processes import agree, refuse_differing, speaks
 from jaxnn.training.state import TrainState
 
 Record = dict[str, float]
@@ -86,15 +88,20 @@ def open_run(folder: Folder, start: Reached, settings: Mapping[str, Any], *, res
     'nothing to resume in runs: starting anew'
     """
     paths = checkpoints(folder)
+    shared = is_shared(start)
+    steps = int(paths[0].stem[5:]) if paths else -1
+    refuse_differing(shared, steps, f"the processes see different checkpoints in {folder}: all need the same folder")
+    cleans = speaks(shared)
     if not resume or not paths:
         refuse_unfinished(folder)
         _check_writable(folder)
-        for path in reversed(paths):  # the one that says that it is finished goes last
+        agree(shared, 0)  # all have looked
+        for path in reversed(paths) if cleans else ():  # the one that says that it is finished goes last
             shutil.rmtree(path)
         return start, f"nothing to resume in {folder}: starting anew" if resume else ""
     checkpoint = restore_checkpoint(folder, _arrays(start))
     _same_settings(checkpoint, settings)
-    for damaged in paths[: paths.index(checkpoint.path)]:
+    for damaged in paths[: paths.index(checkpoint.path)] if cleans else ():
         shutil.rmtree(damaged, ignore_errors=True)
     reached = _reached(checkpoint, start.best is not None)
     if reached.ended == "epochs" and settings["epochs"] > checkpoint.notes["settings"]["epochs"]:
