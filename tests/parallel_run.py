@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +27,18 @@ class Task(NamedTuple):
     dies: tuple[int, int, str] | None = None
 
 
-def train(data: str = "digits", split: str | None = None, mesh: Any = None, dies: Any = None, **options) -> dict:
-    """Train in this process, on a mesh where `split` is "batch" or "state"; what is compared comes back."""
+def train(
+    data: str = "digits", split: str | None = None, mesh: Any = None, dies: Any = None, files: Any = None, **options
+) -> dict:
+    """Train in this process, on a mesh where `split` is "batch" or "state"; what is compared comes back.
+
+    With `files`, the paths of inputs and targets, it trains on a stream of them.
+    """
     import optax
 
     from jaxnn import tree
     from jaxnn.augmentation import shift
+    from jaxnn.data import from_npy_files
     from jaxnn.data.images import load
     from jaxnn.layers import normalize, sequential
     from jaxnn.losses import softmax_cross_entropy
@@ -46,6 +53,16 @@ def train(data: str = "digits", split: str | None = None, mesh: Any = None, dies
         network, augment, optimizer = mlp((784, 512, 256, 10), dropout=0.2), None, optax.adam(1e-3)
         dataset = jax.tree.map(lambda field: field[:12_000], load("mnist").train)
 
+    read = []
+    if files is not None:
+        stream = from_npy_files(*files)
+
+        def counted(indices):
+            read.append(len(indices))
+            return stream.read(indices)
+
+        dataset = replace(stream, read=counted)
+
     def callback(record, state):
         if dies is not None and dies[:2] == [jax.process_index(), record["epoch"]]:
             if dies[2] == "raises":
@@ -54,7 +71,7 @@ def train(data: str = "digits", split: str | None = None, mesh: Any = None, dies
 
     result = fit(
         *(sequential(normalize(0.13, 0.31), network), softmax_cross_entropy, optimizer, dataset),
-        **{"validation_split": 0.1, "augment": augment, "verbose": False} | options,
+        **{"validation_split": 0.1 if files is None else 0.0, "augment": augment, "verbose": False} | options,
         mesh=None if split is None else data_mesh(mesh),
         sharding=fully_sharded if split == "state" else None,
         callback=callback,
@@ -65,6 +82,7 @@ def train(data: str = "digits", split: str | None = None, mesh: Any = None, dies
     return {
         "history": [{name: record[name] for name in record.keys() - times} for record in result.history],
         "share": sum(own) / tree.nbytes(state),
+        "read": sum(read),
         "params": tree.sha256(gathered(result.train_state.params)),
     }
 

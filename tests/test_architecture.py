@@ -29,7 +29,7 @@ ORDER = [
 ]
 EXCEPTIONS = {"training": {"models", "optimizers"}}  # trained models and optimizers are values that are passed in
 HEAVY = {"optax", "flax", "orbax", "rich", "matplotlib", "tensorflow_datasets", "sklearn", "jinja2", "PIL"}
-HEAVY |= {"equinox", "torch"}
+HEAVY |= {"equinox", "torch", "grain", "array_record"}
 
 
 def level(room: str) -> int:

@@ -51,8 +51,10 @@ def one_value_per_example(name: str, values: Any, size: int) -> None:
         raise ValueError(f"{name} expected to return shape ({size},), one value per example, but got {shape}{hint}")
 
 
-def label_range(function: str, labels: np.ndarray, classes: int, what: str = "targets") -> None:
-    """Refuse labels outside 0..classes-1, naming the first one and its place.
+def label_range(
+    function: str, labels: np.ndarray, classes: int, what: str = "targets", indices: np.ndarray | None = None
+) -> None:
+    """Refuse labels outside 0..classes-1, naming the first one and its place, which `indices` say of a part of them.
 
     >>> label_range("fit", np.array([0, 2, 7]), 5)
     Traceback (most recent call last):
@@ -61,7 +63,7 @@ def label_range(function: str, labels: np.ndarray, classes: int, what: str = "ta
     bad = (labels < 0) | (labels >= classes)
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
-        where = ", ".join(map(str, place))
+        where = ", ".join(map(str, place if indices is None else (int(indices[place[0]]), *place[1:])))
         raise ValueError(
             f"{function} expected labels in 0..{classes - 1} ({classes} classes) but {what}[{where}] is "
             f"{labels[place]} ({int(bad.sum())} such labels): check the labels, or give the model more outputs"

@@ -4,7 +4,10 @@ from jaxnn.data.arrays import from_npz
 from jaxnn.data.dataset import Dataset, check_dataset, from_arrays, split, take
 from jaxnn.data.idx import read_idx
 from jaxnn.data.images import ImageData, available, load
+from jaxnn.data.npy import from_npy_files
 from jaxnn.data.prepared import from_tfds
+from jaxnn.data.records import from_array_record
+from jaxnn.data.stream import Stream
 from jaxnn.data.synthetic import adding_problem, copy_task, moons, spirals
 from jaxnn.data.text import (
     TextData,
@@ -23,6 +26,7 @@ from jaxnn.data.text import (
 __all__ = [
     "Dataset",
     "ImageData",
+    "Stream",
     "TextData",
     "Texts",
     "adding_problem",
@@ -30,7 +34,9 @@ __all__ = [
     "check_dataset",
     "copy_task",
     "encode",
+    "from_array_record",
     "from_arrays",
+    "from_npy_files",
     "from_npz",
     "from_tfds",
     "from_tsv",

@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -77,13 +78,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
     """Read one array, after its header: memory is taken only for what the file holds."""
     with archive.open(info) as file:
         try:
-            version = np.lib.format.read_magic(file)
-            if version not in ((1, 0), (2, 0)):  # 3.0 is for structured arrays
-                raise ValueError(f"version {version} of the format")
-            read_header = np.lib.format.read_array_header_1_0
-            if version == (2, 0):
-                read_header = np.lib.format.read_array_header_2_0
-            shape, _, dtype = read_header(file)
+            shape, _, dtype = npy_header(file)
         except ValueError as error:
             raise ValueError(f"{path}: expected a NumPy array in {info.filename} but found: {error}") from error
         if dtype.hasobject:
@@ -100,3 +95,23 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
             )
     with archive.open(info) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the head of a `.npy` file: the array's shape, whether it lies in Fortran's order, and its dtype.
+
+    Raises ValueError for what is none.
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> np.save(file, np.zeros((2, 3), np.float32))
+    >>> _ = file.seek(0)
+    >>> npy_header(file)
+    ((2, 3), False, dtype('float32'))
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):  # 3.0 is for structured arrays
+        raise ValueError(f"version {version} of the format")
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(file)
+    return np.lib.format.read_array_header_1_0(file)

@@ -41,16 +41,23 @@ def from_arrays(inputs: Any, targets: Any, weights: Any = None) -> Dataset:
     >>> data.inputs.dtype, data.targets.dtype, data.size
     (dtype('float32'), dtype('int32'), 2)
     """
-    inputs = _compact("inputs", inputs, keep_bytes=True)
-    targets = _compact("targets", targets, keep_bytes=False)
+    inputs = compact("inputs", inputs, keep_bytes=True)
+    targets = compact("targets", targets, keep_bytes=False)
     if weights is not None:
-        weights = _compact("weights", weights, keep_bytes=False).astype(np.float32)
+        weights = compact("weights", weights, keep_bytes=False).astype(np.float32)
     dataset = Dataset(inputs, targets, weights)
     check_dataset("from_arrays", dataset)
     return dataset
 
 
-def _compact(name: str, values: Any, *, keep_bytes: bool) -> np.ndarray:
+def compact(name: str, values: Any, *, keep_bytes: bool) -> np.ndarray:
+    """Return numbers in the dtype that a Dataset keeps them in; uint8 stays with `keep_bytes`, else becomes int32.
+
+    Raises what `from_arrays` raises for one field.
+
+    >>> compact("targets", [0, 1], keep_bytes=False).dtype
+    dtype('int32')
+    """
     try:
         array = np.asarray(values)
     except ValueError as error:  # NumPy's word for it is "inhomogeneous"
@@ -97,7 +104,12 @@ def check_form(function: str, dataset: Dataset) -> None:
     TypeError: fit expected inputs to be an array but got list: from_arrays(inputs, targets) makes a Dataset of lists
     """
     if not isinstance(dataset, Dataset):
-        raise TypeError(f"{function} expected a Dataset but got {type(dataset).__name__}: use from_arrays(inputs, ...)")
+        hint = (
+            "only the training data of fit can be a stream"
+            if hasattr(dataset, "read")
+            else "use from_arrays(inputs, ...)"
+        )
+        raise TypeError(f"{function} expected a Dataset but got {type(dataset).__name__}: {hint}")
     for name, field in (("inputs", dataset.inputs), ("targets", dataset.targets), ("weights", dataset.weights)):
         if isinstance(field, list):
             hint = "from_arrays(inputs, targets) makes a Dataset of lists"

@@ -20,7 +20,7 @@ from jaxnn.training.per_example import (
     per_example_gradients,
     self_influence,
 )
-from jaxnn.training.result import FitInterrupted, FitResult, NotFiniteError, NotSavedError
+from jaxnn.training.result import FitInterrupted, FitResult, NotFiniteError, NotReadError, NotSavedError
 from jaxnn.training.sharpness import Sharpness, hessian_vector_product, sharpness
 from jaxnn.training.state import RunKeys, TrainState, init_train_state, run_keys
 from jaxnn.training.step import train_step
@@ -41,6 +41,7 @@ __all__ = [
     "LearningRates",
     "NoiseScale",
     "NotFiniteError",
+    "NotReadError",
     "NotSavedError",
     "Ramp",
     "RunKeys",

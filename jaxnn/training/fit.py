@@ -9,12 +9,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxnn import checks
-from jaxnn.data import Dataset, check_dataset, split
+from jaxnn.data import Dataset, Stream, check_dataset, split
+from jaxnn.data.stream import load_grain, with_checked_labels
 from jaxnn.metrics import accuracy
 from jaxnn.training.display import training_display
 from jaxnn.training.early_stopping import EarlyStopping, no_best
 from jaxnn.training.epoch import Augment, no_progress
 from jaxnn.training.evaluation import check_labels
+from jaxnn.training.feed import batch_like
 from jaxnn.training.interruption import noted_signals
 from jaxnn.training.loop import compile_programs, finished, train
 from jaxnn.training.placement import (
@@ -38,7 +40,7 @@ def fit(
     model: Layer,
     loss: Loss,
     optimizer: Any,
-    dataset: Dataset,
+    dataset: Dataset | Stream,
     *,
     epochs: int,
     batch_size: int = 64,
@@ -63,6 +65,9 @@ def fit(
     An epoch sees every example once, in a new order; the last batch is as short as it is. A run is a function of its
     seed: the same call gives the same bits. Nothing the caller passed is changed or donated.
 
+    - `dataset` may be a `Stream` of data that do not fit into memory (`from_npy_files`, `from_array_record`): they are
+      read ahead in the order of the epoch, so the run is that of a Dataset of them, bit for bit (on a mesh to the last
+      digits), and is resumed at any step like one. Needs Grain: `pip install 'jaxnn[stream]'`.
     - `optimizer` is any `optax.GradientTransformation`.
     - `validation` is evaluated after each epoch; or `validation_split` sets that share of `dataset` aside at random.
     - `dataset.weights` scale the examples' losses; `class_weights` [classes] scale the training loss by label too.
@@ -89,7 +94,8 @@ def fit(
     Raises ValueError or TypeError before the first step for data, labels or options that cannot be trained on, and
     for a run in `checkpoints` that is another one; FileExistsError for an unfinished run there without `resume`;
     `NotFiniteError` when a loss or gradient is not finite (the step is dropped); `FitInterrupted` within about half a
-    second of Ctrl-C or SIGTERM; `NotSavedError` when a checkpoint cannot be saved. These three carry the result so far.
+    second of Ctrl-C or SIGTERM; `NotSavedError` when a checkpoint cannot be saved, `NotReadError` when a stream cannot
+    be read. These four carry the result so far.
 
     >>> import optax
     >>> from jaxnn.data import from_arrays
@@ -110,12 +116,15 @@ def fit(
     check_optimizer("fit", optimizer)
     given = {"init": init, "callback": callback, "augment": augment}
     checks.callables("fit", loss=loss, **{name: value for name, value in given.items() if value is not None})
-    check_dataset("fit", dataset)
     keys = run_keys(seed)
-    if validation_split:
-        if validation is not None:
-            raise ValueError("fit got both validation and validation_split: give one of them")
-        dataset, validation = split(dataset, validation_split, keys.split)
+    if isinstance(dataset, Stream):
+        _check_stream(dataset, validation_split, class_weights)
+    else:
+        check_dataset("fit", dataset)
+        if validation_split:
+            if validation is not None:
+                raise ValueError("fit got both validation and validation_split: give one of them")
+            dataset, validation = split(dataset, validation_split, keys.split)
     train_state = init_train_state(init or jax.jit(model.init), optimizer, keys.init)
     classes = check_labels("fit", model, train_state.params, train_state.model_state, dataset)
     if metrics is None:
@@ -125,14 +134,17 @@ def fit(
         check_dataset("fit, validation,", validation)
         check_labels("fit, validation,", model, train_state.params, train_state.model_state, validation)
     _check_early_stopping(early_stopping, {"loss", *metrics}, validation)
-    weighted = dataset if class_weights is None else _with_class_weights(dataset, class_weights, classes)
+    if isinstance(dataset, Stream):
+        weighted = dataset if classes is None else with_checked_labels("fit", dataset, classes)
+    else:
+        weighted = dataset if class_weights is None else _with_class_weights(dataset, class_weights, classes)
     train_state = place_state(place, train_state)
     if epochs == 0:
         return FitResult(train_state, [], 0.0, 0.0)
     batch_size = min(batch_size, dataset.size)
     model, augment = split_inputs(place, model), split_augment(place, augment)
     step = split_step(place, train_step(model, loss, optimizer, metrics, accumulate=accumulate))
-    empty = no_progress(step, train_state, jax.tree.map(lambda field: field[:batch_size], weighted), keys.step)
+    empty = no_progress(step, train_state, batch_like(weighted, batch_size), keys.step)
     empty, keys = place_whole(place, (empty, keys))
     reached = Reached(train_state, empty, early_stopping and no_best(*train_state[:2]), [])
     save, news, settings = None, "", {}
@@ -168,6 +180,20 @@ def fit(
             *(model, loss, metrics, step, augment, weighted, validation, batch_size, train_state, empty, keys, place)
         )
         return train(programs, reached, keys, epochs, validation, callback, early_stopping, save, received, display)
+
+
+def _check_stream(stream: Stream, validation_split: float, class_weights: Sequence[float] | None) -> None:
+    """Refuse what needs all of the data at once, and a stream that nothing can read ahead."""
+    load_grain("fit")
+    if stream.size < 1 or stream.targets.shape[:1] != (stream.size,):
+        raise ValueError(
+            f"fit expected a stream of as many targets as inputs but got {stream.targets.shape} for "
+            f"{stream.inputs.shape}"
+        )
+    if validation_split:
+        raise ValueError("fit cannot split a stream: give validation=, a Dataset of other examples that fit in memory")
+    if class_weights is not None:
+        raise ValueError("fit cannot weight the classes of a stream: let the loss scale each example by its label")
 
 
 def _check_early_stopping(rule: EarlyStopping | None, metrics: set[str], validation: Dataset | None) -> None:

@@ -1,23 +1,25 @@
 """The loop of `fit`: compiled programs run in pieces, with the host looking in between."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnn import tree
-from jaxnn.data import Dataset
+from jaxnn.data import Dataset, Stream
 from jaxnn.training.display import Display
 from jaxnn.training.early_stopping import EarlyStopping, metric_of, should_stop, update_best
-from jaxnn.training.epoch import Augment, Progress, Run, epoch_order, epoch_program
+from jaxnn.training.epoch import Augment, Progress, Run, epoch_program
 from jaxnn.training.evaluation import batches, evaluation_step, total_means
-from jaxnn.training.placement import ONE_DEVICE, Placement, place_rows, place_whole
+from jaxnn.training.feed import Feed, make_feed
+from jaxnn.training.not_finite import finite, not_finite_step, not_finite_update
+from jaxnn.training.placement import ONE_DEVICE, Placement, place_rows
 from jaxnn.training.processes import agree
-from jaxnn.training.result import Callback, FitInterrupted, FitResult, NotFiniteError, NotSavedError
+from jaxnn.training.result import Callback, FitInterrupted, FitResult, NotFiniteError, NotReadError, NotSavedError
 from jaxnn.training.resume import Reached, Record
 from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import Step
@@ -30,10 +32,9 @@ SAVE_SECONDS = 10.0  # between checkpoints; one takes about 0.1 s
 
 
 class Programs(NamedTuple):
-    """The compiled programs of a run, with the data they work on (on the device)."""
+    """The compiled programs of a run, with the data they work on."""
 
-    dataset: Dataset
-    batch_size: int
+    feed: Feed
     empty: Progress
     run: Run
     run_short: Run | None
@@ -48,7 +49,7 @@ def compile_programs(
     metrics: Mapping[str, Metric],
     step: Step,
     augment: Augment | None,
-    dataset: Dataset,
+    dataset: Dataset | Stream,
     validation: Dataset | None,
     batch_size: int,
     train_state: TrainState,
@@ -58,20 +59,20 @@ def compile_programs(
 ) -> Programs:
     """Compile everything before the first step, so that errors come early and the times are those of training."""
     start = time.perf_counter()
-    data = place_whole(place, dataset)
-    full, short = epoch_order(keys.order, 0, size=dataset.size, batch_size=batch_size)
+    feed = make_feed(place, dataset, batch_size, keys)
     lie = None if place.mesh is None else jax.tree.map(lambda leaf: leaf.sharding, (train_state, empty))
     program = jax.jit(epoch_program(step, augment), out_shardings=lie)  # where it lay, for the next piece
 
-    def lowered(order: jax.Array) -> Any:
+    def lowered(data: Any, order: Any) -> Any:
         return program.lower(train_state, empty, data, order, keys, np.int32(0), np.int32(0))
 
-    parts = [lowered(full)]
+    parts = [lowered(*feed.forms[0])]
     try:
-        parts += [lowered(short)] if short.size else []
+        parts += [lowered(*form) for form in feed.forms[1:]]
     except ValueError as error:
         raise ValueError(
-            f"fit: {dataset.size} examples in batches of {batch_size} leave a last batch of {short.size}: {error}; "
+            f"fit: {dataset.size} examples in batches of {batch_size} leave a last batch of "
+            f"{dataset.size % batch_size}: {error}; "
             f"batch_size={_roomy_batch_size(dataset.size, batch_size)} leaves a larger one"
         ) from error
     with ThreadPoolExecutor() as pool:  # XLA compiles outside of Python's lock
@@ -80,7 +81,7 @@ def compile_programs(
     if validation is not None:
         for batch in {batch.size: batch for batch in batches(validation, _evaluation_batch(place))}.values():
             jax.block_until_ready(evaluate(train_state.params, train_state.model_state, place_rows(place, batch)))
-    return Programs(data, batch_size, empty, run, run_short, evaluate, time.perf_counter() - start, place)
+    return Programs(feed, empty, run, run_short, evaluate, time.perf_counter() - start, place)
 
 
 def _evaluation_batch(place: Placement) -> int:
@@ -116,7 +117,22 @@ def train(
     received: list[int],
     display: Display,
 ) -> FitResult:
-    """Run the epochs that are left; what was reached is in each of the three errors that can end it before."""
+    """Run the epochs that are left; what was reached is in each of the four errors that can end it before."""
+    with closing(_pieces(programs, reached, keys, epochs)) as pieces:
+        return _train(programs, reached, pieces, validation, callback, early_stopping, save, received, display)
+
+
+def _train(
+    programs: Programs,
+    reached: Reached,
+    pieces: Iterator[Piece],
+    validation: Dataset | None,
+    callback: Callback | None,
+    early_stopping: EarlyStopping | None,
+    save: Callable[[Reached], None] | None,
+    received: list[int],
+    display: Display,
+) -> FitResult:
     saved_at = time.perf_counter()
     shared = programs.place.shared  # then all processes stop, save and cut the epoch at the same steps
 
@@ -135,15 +151,27 @@ def train(
             save_now()
             raise FitInterrupted(result(), number)
 
+    def read_pieces() -> Iterator[Piece]:
+        try:
+            yield from pieces
+        except NotReadError as error:
+            if not shared:  # the others would have to save as well
+                save_now()
+            error.result = result()
+            raise
+
     obey_signals()
-    for piece in () if reached.ended else _pieces(programs, reached, keys, epochs):
+    for piece in () if reached.ended else read_pieces():
         seconds = piece.seconds + reached.epoch_seconds
         reached = reached._replace(train_seconds=reached.train_seconds + piece.seconds, epoch_seconds=seconds)
-        if not _finite(piece.train_state[:2]):
-            raise NotFiniteError(_not_finite_update(piece.epoch, reached.train_state), result())
+        if not finite(piece.train_state[:2]):
+            raise NotFiniteError(not_finite_update(piece.epoch, reached.train_state), result())
         reached = reached._replace(train_state=piece.train_state, progress=piece.progress)
         if piece.progress.failed_step >= 0:
-            raise NotFiniteError(_not_finite(piece, programs.dataset), result())
+            rate = _means(piece.progress, piece.train_state).get("learning_rate")
+            raise NotFiniteError(
+                not_finite_step(programs.feed, piece.epoch, int(piece.train_state.step), rate), result()
+            )
         means = _means(piece.progress, piece.train_state)
         rate = {"examples_per_second": piece.examples / seconds}
         display.advance(int(piece.train_state.step), means | rate)
@@ -181,7 +209,7 @@ def _after_epoch(reached: Reached, record: Record, rule: EarlyStopping | None) -
 def finished(reached: Reached, compile_seconds: float, rule: EarlyStopping | None) -> FitResult:
     """Make the result of what was reached, with the best parameters where the rule says so.
 
-    >>> reached = Reached(TrainState((), (), (), jnp.int32(9)), Progress({}, jnp.int32(-1)), None, [{"loss": 0.5}])
+    >>> reached = Reached(TrainState((), (), (), np.int32(9)), Progress({}, np.int32(-1)), None, [{"loss": 0.5}])
     >>> finished(reached, 0.0, None).history
     [{'loss': 0.5}]
     """
@@ -193,29 +221,32 @@ def finished(reached: Reached, compile_seconds: float, rule: EarlyStopping | Non
     return result._replace(train_state=state, best_epoch=best.epoch)
 
 
-def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) -> Iterator[Piece]:
+def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) -> Generator[Piece, None, None]:
     """Run the programs over the epochs that are left, as many steps a call as take `PIECE_SECONDS`."""
-    steps, train_state = FIRST_PIECE_STEPS, reached.train_state
-    size, batch_size = programs.dataset.size, programs.batch_size
+    steps, train_state, feed = FIRST_PIECE_STEPS, reached.train_state, programs.feed
+    size, batch_size = feed.dataset.size, feed.batch_size
     first_epoch, done = divmod(int(train_state.step), -(-size // batch_size))
-    progress = reached.progress if done else programs.empty
-    for epoch in range(first_epoch, epochs):
-        full, short = epoch_order(keys.order, epoch, size=size, batch_size=batch_size)
-        examples = done * batch_size
-        for run, order, first in ((programs.run, full, done), (programs.run_short, short, 0)):
-            while run is not None and first < len(order):
-                last = min(first + steps, len(order))
+    progress, examples = (reached.progress if done else programs.empty), done * batch_size
+    asked = time.perf_counter()
+    with closing(feed.stretches(first_epoch, done, epochs)) as stretches:
+        for epoch, short, dataset, order, first, end in stretches:
+            run = programs.run_short if short else programs.run
+            while run is not None and first < end:
+                last = min(first + steps, end)
                 bounds = np.int32(first), np.int32(last)
                 start = time.perf_counter()
-                train_state, progress = run(train_state, progress, programs.dataset, order, keys, *bounds)
+                train_state, progress = run(train_state, progress, dataset, order, keys, *bounds)
                 jax.block_until_ready(train_state)
                 seconds = time.perf_counter() - start
-                if run is programs.run:
+                if not short:
                     steps = agree(programs.place.shared, max(1, round(PIECE_SECONDS * (last - first) / seconds)))
-                examples += (last - first) * order.shape[1]
+                examples = min(examples + (last - first) * batch_size, size)
                 first = last
+                seconds = time.perf_counter() - asked  # with the wait for the data
                 yield Piece(epoch, train_state, progress, seconds, examples, examples == size)
-        progress, done = programs.empty, 0
+                asked = time.perf_counter()
+            if examples == size:
+                progress, examples = programs.empty, 0
 
 
 def _validated(programs: Programs, train_state: TrainState, validation: Dataset) -> Record:
@@ -231,37 +262,3 @@ def _means(progress: Progress, train_state: TrainState) -> Record:
     """Return the means so far, and the learning rate where the optimizer's state names one."""
     rates = [leaf for path, leaf in tree.paths(train_state.opt_state).items() if path.endswith("learning_rate")]
     return total_means([progress.totals]) | ({"learning_rate": float(f"{rates[0]:.7g}")} if rates else {})
-
-
-@jax.jit
-def _finite(leaves: Any) -> jax.Array:
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(leaves)]).all()
-
-
-def _not_finite_update(epoch: int, before: TrainState) -> str:
-    """Say that the optimizer made parameters that are no numbers out of a finite gradient."""
-    if not _finite(before[:2]):
-        return f"the parameters or the model's state are not finite before epoch {epoch + 1}: look at init"
-    return (
-        f"an update made the parameters or the model's state not finite in epoch {epoch + 1}, after step "
-        f"{int(before.step)}: look at the learning rate and the optimizer's options. The parameters are those of "
-        "that step"
-    )
-
-
-def _not_finite(piece: Piece, dataset: Dataset) -> str:
-    """Say where the loss or gradient stopped being a number, and the likely reason."""
-    for name, field in (("inputs", dataset.inputs), ("targets", dataset.targets)):
-        bad = np.argwhere(~np.isfinite(np.asarray(field, np.float64)))
-        if bad.size:
-            reason = f"{name}[{bad[0][0]}] holds NaN or infinity: clean the {name}"
-            break
-    else:
-        rate = _means(piece.progress, piece.train_state)
-        at = f" at learning rate {rate['learning_rate']:g}" if "learning_rate" in rate else ""
-        reason = f"training diverged{at}: try a smaller learning rate or gradient clipping, and look at the targets"
-    step = int(piece.train_state.step) + 1
-    return (
-        f"the loss or its gradient is not finite in epoch {piece.epoch + 1}, step {step} ({reason}). "
-        "The step was dropped; the parameters are those before it"
-    )

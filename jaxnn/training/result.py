@@ -46,3 +46,9 @@ class NotSavedError(OSError):
     def __init__(self, error: OSError, result: Any):
         super().__init__(error.errno, error.strerror or str(error))
         self.result = result
+
+
+class NotReadError(RuntimeError):
+    """Raised by `fit` when a stream cannot be read; `result` holds all that was trained, `__cause__` is the reason."""
+
+    result: FitResult

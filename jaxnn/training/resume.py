@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnn import tree
-from jaxnn.data import Dataset
+from jaxnn.data import Dataset, Stream
+from jaxnn.data.stream import stream_fingerprint
 from jaxnn.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -55,13 +56,15 @@ def check_folder(name: str, checkpoints: Folder | None, resume: bool) -> None:
         raise ValueError(f"{name} got resume=True without checkpoints: give the folder of the run to go on with")
 
 
-def fingerprint(dataset: Dataset | None) -> str:
-    """Return what tells two datasets apart: a hash of every bit.
+def fingerprint(dataset: Dataset | Stream | None) -> str:
+    """Return what tells two datasets apart: a hash of every bit, of a stream that of a part of its examples.
 
     >>> import numpy as np
     >>> fingerprint(Dataset(np.zeros(2), np.zeros(2))) == fingerprint(Dataset(np.zeros(2), np.ones(2)))
     False
     """
+    if isinstance(dataset, Stream):
+        return stream_fingerprint(dataset)
     return "" if dataset is None else tree.sha256(dataset)[:16]
 
 
