@@ -146,15 +146,6 @@ def recipes(result):
     return table(header, rows)
 
 
-def mislabelled(result):
-    header = ["seed", "found by self-influence %", "by the loss alone %", "training, s", "ranking, s"]
-    rows = []
-    for seed, run in enumerate(result["seeds"]):
-        shares = f"{100 * run['found']:.1f}", f"{100 * run['found_by_loss']:.1f}"
-        rows.append([seed, *shares, f"{run['training_seconds']:.0f}", f"{run['ranking_seconds']:.0f}"])
-    return table(header, rows)
-
-
 def jit_vs_numpy(result):
     singles = [case for case in result["cases"] if case["work"] in ACTIVATIONS or case["work"].endswith(" pass")]
     whole = [case for case in result["cases"] if case not in singles]
@@ -206,4 +197,6 @@ NAMES = {
     "fashion_cnn": "Fashion-MNIST, CNN",
 }
 PACKAGES = ("python", "jax", "numpy", "torch", "flax")
-TABLES = {function.__name__: function for function in (mnist_parity, time_to_99, jit_vs_numpy, lr_finder, peers)}
+TABLES = {
+    function.__name__: function for function in (mnist_parity, time_to_99, recipes, jit_vs_numpy, lr_finder, peers)
+}
