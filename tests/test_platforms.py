@@ -5,7 +5,7 @@ import jax.export
 import jax.numpy as jnp
 import optax
 import pytest
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from jaxnn.data import Dataset
 from jaxnn.layers import normalize, sequential
@@ -48,7 +48,7 @@ def test_the_epoch_program_lowers(name, platform):
 @pytest.mark.parametrize("platform", ["cuda", pytest.param("tpu", marks=pytest.mark.slow)])
 def test_the_epoch_program_lowers_for_eight_devices(name, platform):
     optimizer = optax.adam(1e-3)
-    mesh = AbstractMesh((8,), ("data",))
+    mesh = AbstractMesh((8,), ("data",), axis_types=(AxisType.Auto,))  # as a Mesh's are
     place = Placement(mesh, fully_sharded)  # type: ignore[arg-type]  # devices are not needed to lower
     step = split_step(place, train_step(split_inputs(place, MODELS[name]), softmax_cross_entropy, optimizer))
     state = init_train_state(MODELS[name].init, optimizer, jax.random.key(0))

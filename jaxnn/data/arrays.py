@@ -6,6 +6,7 @@ import os
 import struct
 import zipfile
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO
 
@@ -97,7 +98,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def npy_header(file: IO[bytes] | BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Read the head of a `.npy` file: the array's shape, whether it lies in Fortran's order, and its dtype.
 
     Raises ValueError for what is none.

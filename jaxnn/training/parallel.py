@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jaxnn import checks
 from jaxnn.training.placement import DATA
@@ -44,7 +44,7 @@ def data_mesh(devices: int | None = None) -> Mesh:
     return Mesh(np.array([device for own in by_process.values() for device in own[:devices]]), (DATA,))
 
 
-def fully_sharded(mesh: Mesh, path: str, leaf: Any) -> PartitionSpec:
+def fully_sharded(mesh: Mesh | AbstractMesh, path: str, leaf: Any) -> PartitionSpec:
     """Split an array along its longest axis that the mesh's axis "data" divides; for `fit(sharding=fully_sharded)`.
 
     Each device then keeps its part of the parameters and of the optimizer's state, and they are put together while

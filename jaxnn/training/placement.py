@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jaxnn import checks, tree
 from jaxnn.data import Dataset
@@ -17,7 +17,7 @@ from jaxnn.types import Layer
 
 DATA = "data"  # the axis of the mesh that batches are split along
 
-Rule: TypeAlias = Callable[[Mesh, str, Any], PartitionSpec]
+Rule: TypeAlias = Callable[[Any, str, Any], PartitionSpec]
 """`rule(mesh, path, leaf) -> PartitionSpec`: how an array of the parameters or the optimizer's state is split."""
 
 
@@ -165,7 +165,7 @@ def split_step(place: Placement, step: Step) -> Step:
     return placed
 
 
-def _state_shardings(mesh: Mesh, rule: Rule | None, train_state: TrainState) -> Any:
+def _state_shardings(mesh: Mesh | AbstractMesh, rule: Rule | None, train_state: TrainState) -> Any:
     """Return where each array of a train state lies."""
 
     def sharding(path, leaf):
@@ -176,7 +176,7 @@ def _state_shardings(mesh: Mesh, rule: Rule | None, train_state: TrainState) -> 
     return jax.tree.map_with_path(sharding, train_state)
 
 
-def _spec(mesh: Mesh, rule: Rule | None, name: str, leaf: Any) -> PartitionSpec:
+def _spec(mesh: Mesh | AbstractMesh, rule: Rule | None, name: str, leaf: Any) -> PartitionSpec:
     if rule is None:
         return PartitionSpec()
     spec = rule(mesh, name, leaf)
@@ -191,7 +191,7 @@ def _spec(mesh: Mesh, rule: Rule | None, name: str, leaf: Any) -> PartitionSpec:
     return spec
 
 
-def _at_use(mesh: Mesh, rule: Rule | None, params: Any) -> Any:
+def _at_use(mesh: Mesh | AbstractMesh, rule: Rule | None, params: Any) -> Any:
     """Put together what is split along the axis of the data, whose devices all need it; other axes stay split."""
 
     def whole(path, leaf):
@@ -203,11 +203,11 @@ def _at_use(mesh: Mesh, rule: Rule | None, params: Any) -> Any:
     return jax.tree.map_with_path(whole, params)
 
 
-def _split(mesh: Mesh, values: Any) -> Any:
+def _split(mesh: Mesh | AbstractMesh, values: Any) -> Any:
     return jax.tree.map(lambda field: jax.lax.with_sharding_constraint(field, _rows(mesh, field)), values)
 
 
-def _rows(mesh: Mesh, field: Any) -> NamedSharding:
+def _rows(mesh: Mesh | AbstractMesh, field: Any) -> NamedSharding:
     """Return the sharding of a batch: its examples split if they can be."""
     split = field.ndim and field.shape[0] % mesh.shape[DATA] == 0
     return NamedSharding(mesh, PartitionSpec(DATA) if split else PartitionSpec())

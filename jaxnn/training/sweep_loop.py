@@ -123,7 +123,7 @@ def train_chunk(
 def no_saving(chunk: Chunk, ended: bool) -> None:
     """Save nothing.
 
-    >>> no_saving(None, True)
+    >>> no_saving(Chunk(Running({}, (), (), ()), np.arange(0), []), True)
     """
 
 
