@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.output import write_results
 from experiments import mistakes_cases as cases
 from experiments import mistakes_measures as measures
 from experiments.image_run import MEAN_STD
@@ -29,7 +30,6 @@ from experiments.text_networks import network
 from experiments.text_parts import as_tokens, load_parts
 from jaxnn.data import split, take
 from jaxnn.data.images import load
-from jaxnn.files import write_whole
 from jaxnn.layers import normalize, sequential
 from jaxnn.models import cnn, mlp
 from jaxnn.report import environment
@@ -171,8 +171,7 @@ def write(options: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) ->
         "findings_on_sound_networks": sum(len(row["findings"]) for row in rows["sound"]),
         **rows,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output, (json.dumps(result, indent=1) + "\n").encode())
+    write_results(options.output, result)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.output import write_results
 from jaxnn.data import Dataset
 from jaxnn.data.images import load
-from jaxnn.files import write_whole
 from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
@@ -31,7 +31,6 @@ from jaxnn.report import environment
 from jaxnn.training import fit, init_train_state, no_progress, run_keys, sweep_programs, train_step
 from jaxnn.training.display import training_display
 from jaxnn.training.loop import compile_programs, train
-from jaxnn.training.machine import cores
 from jaxnn.training.resume import Reached
 from jaxnn.training.sweep import fit_many
 from jaxnn.training.sweep_loop import Task, no_saving, start_chunk, train_chunk
@@ -143,7 +142,7 @@ def main() -> None:
     error = float(np.sqrt(sum(score.var(ddof=1) / networks for score in scores)))
     result = {
         "command": "python -m benchmarks.fit_many",
-        "environment": environment() | {"cores used": str(cores())},
+        "environment": environment(),
         "method": (
             f"{networks} networks 64-32-10, dropout 0.2, Adam at 0.001, batches of {BATCH} of 1,437 digits, {epochs} "
             "epochs, seeds 0, 1, 2, ... Turns in one process: fit_many as it chooses and the other way, and fit's loop "
@@ -166,8 +165,7 @@ def main() -> None:
         "turns": rows,
     }
     print(json.dumps({key: value for key, value in result.items() if key not in ("environment", "method", "turns")}))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output, (json.dumps(result, indent=2) + "\n").encode())
+    write_results(options.output, result)
 
 
 def _median(values: list[float]) -> float:

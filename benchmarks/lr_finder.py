@@ -23,12 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.jit_vs_numpy_timing import busy_cores
+from benchmarks.output import write_results
 from experiments import text_networks
 from experiments.image_run import MEAN_STD
 from experiments.text_parts import as_tokens, load_parts
 from jaxnn.data import Dataset, from_arrays, split
 from jaxnn.data.images import load
-from jaxnn.files import write_whole
 from jaxnn.layers import normalize, sequential
 from jaxnn.losses import mean_squared_error, softmax_cross_entropy
 from jaxnn.models import cnn, mlp
@@ -182,8 +182,7 @@ def main() -> None:
         }
         print(name, json.dumps(part[name], indent=2), flush=True)
         results["environment"] = environment()
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(options.output, (json.dumps(results, indent=2) + "\n").encode())
+        write_results(options.output, results)
 
 
 if __name__ == "__main__":

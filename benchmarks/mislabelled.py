@@ -9,7 +9,6 @@ minute a seed on one quiet core, most of it the gradients of 60,000 examples an 
 """
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -17,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.mnist_arrays import read_mnist
+from benchmarks.output import write_results
 from jaxnn.data import Dataset, from_arrays
-from jaxnn.files import write_whole
 from jaxnn.layers import normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.models import mlp
@@ -120,8 +119,7 @@ def main() -> None:
         "found_least": min(found),
         "seeds": rows,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output, (json.dumps(result, indent=2) + "\n").encode())
+    write_results(options.output, result)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from jaxnn.files import write_whole
+    from benchmarks.output import write_results
     from jaxnn.report import environment
 
     pythons = {"jaxnn": sys.executable, "torch": options.torch_python, "numpy": sys.executable}
@@ -96,8 +96,7 @@ def main() -> None:
         "environment": environment() | {"torch": torch_version(options.torch_python)},
         "programs": rows,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output, (json.dumps(result, indent=2) + "\n").encode())
+    write_results(options.output, result)
 
 
 if __name__ == "__main__":

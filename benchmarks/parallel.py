@@ -110,7 +110,7 @@ def main() -> None:
         raise SystemExit("two processes of one core each need two cores")
 
     from benchmarks.jit_vs_numpy_timing import busy_cores
-    from jaxnn.files import write_whole
+    from benchmarks.output import write_results
     from jaxnn.report import environment
 
     busy, cases = busy_cores(), {}
@@ -130,8 +130,7 @@ def main() -> None:
         "method": (__doc__ or "").split("\n\n")[2].replace("\n", " "),
         "cases": cases,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output, (json.dumps(result, indent=2) + "\n").encode())
+    write_results(options.output, result)
     print(options.output)
 
 

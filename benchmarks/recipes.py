@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jaxnn.files import write_whole
+from benchmarks.output import write_results
 from jaxnn.report import environment
 
 SERIES = {
@@ -47,8 +47,7 @@ def main() -> None:
             **{key: summary[key] for key in KEPT},
             "environment": environment(),
         }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(options.output, (json.dumps(results, indent=2) + "\n").encode())
+        write_results(options.output, results)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.jit_vs_numpy_timing import busy_cores
+from benchmarks.output import write_results
 from benchmarks.peers.tables import markdown
 from benchmarks.scaling_cases import AXES, exponent
-from jaxnn.files import write_whole
 from jaxnn.report import environment, save_png
 from jaxnn.report.theme import WIDTH, colors
 
@@ -181,8 +181,7 @@ def main(arguments: list[str] | None = None) -> None:
         result["axes"].append(found | {"fits": fitted(name, points)})
         print(f"{axis.title}: {', '.join(clock(point['seconds']) for point in points)}", flush=True)
     result["seconds"] = round(time.perf_counter() - started)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output, (json.dumps(result, indent=2) + "\n").encode())
+    write_results(options.output, result)
     save_png(lambda: figure(result), options.output.with_suffix(".png"))
     print(f"\n{table(result)}\n\n{result['seconds']} s; {options.output}")
 

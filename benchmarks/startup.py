@@ -10,7 +10,6 @@ within a round. Writes startup.json. About five minutes on two quiet cores.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -23,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.jit_vs_numpy_timing import busy_cores
+from benchmarks.output import write_results
 from benchmarks.peers import work
 from benchmarks.peers.roster import TITLES
 from benchmarks.peers.tables import markdown
-from jaxnn.files import write_whole
 from jaxnn.report import environment
 
 RESULTS = Path(__file__).with_name("results") / "startup.json"
@@ -147,8 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
                 steps[name] = partial(step_seconds, python(n), STEPS[n], network, f"{cache}/{n}")
             result["steps"][network] = summarised(in_turns(steps, options.rounds, left_out), rivals)
     result["seconds"] = round(time.perf_counter() - started)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output, (json.dumps(result, indent=2) + "\n").encode())
+    write_results(options.output, result)
     print(f"{table(result)}\n\n{result['seconds']} s; {options.output}")
 
 

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.jit_vs_numpy_timing import busy_cores
+from benchmarks.output import write_results
 from benchmarks.peers.tables import markdown
-from jaxnn.files import write_whole
 from jaxnn.report import environment
 
 RESULTS = Path(__file__).with_name("results") / "streaming.json"
@@ -136,8 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(network, json.dumps(speeds), flush=True)
             result["networks"][network] = {kind: summarised(network, kind, rounds) for kind in kinds[1:]}
     result["seconds"] = round(time.perf_counter() - started)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output, (json.dumps(result, indent=2) + "\n").encode())
+    write_results(options.output, result)
     print(f"{table(result)}\n\n{result['seconds']} s; {options.output}")
 
 

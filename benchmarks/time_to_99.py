@@ -91,7 +91,7 @@ def main() -> None:
         return
 
     from benchmarks.jit_vs_numpy_timing import busy_cores
-    from jaxnn.files import write_whole
+    from benchmarks.output import write_results
     from jaxnn.report import environment
 
     busy, rows = busy_cores(), []
@@ -108,8 +108,7 @@ def main() -> None:
         "slowest_seconds": max(row["seconds"] for row in rows),
         "seeds": rows,
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(options.output, (json.dumps(result, indent=2) + "\n").encode())
+    write_results(options.output, result)
     print(f"mean {result['test_accuracy_mean']:.2%}, slowest {result['slowest_seconds']:.1f} s: {options.output}")
 
 

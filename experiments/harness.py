@@ -24,14 +24,8 @@ from jaxnn.training.resume import Record, refuse_unfinished
 
 Config = TypeVar("Config")
 
-MAY_DIFFER = {
-    "resume",
-    "quiet",
-    "epochs",
-    "seeds",
-    "out",
-    *(field.name for field in fields(Devices)),
-}  # when a run goes on
+# Options in which a run that goes on may differ from what it was.
+MAY_DIFFER = {"resume", "quiet", "epochs", "seeds", "out", *(field.name for field in fields(Devices))}
 CHECKPOINTS = "checkpoints"  # the folder of a run's checkpoints, in its output folder
 
 

@@ -28,11 +28,8 @@ from jaxnn.optimizers import adamw
 from jaxnn.schedules import Schedule, cosine_annealing, warm_up
 from jaxnn.types import Layer, LayerLike, Params
 
-# The perceptron without distortions, 40 epochs, seed 0: 98.78 % of the validation images with decay 0.1 and rate 5e-3,
-# 98.60 to 98.62 % with 0.01 and 3e-3.
+# Chosen, as all numbers here, by the accuracy on validation images.
 MORE_DECAY = 0.1
-# The guide's CNN on Fashion-MNIST, ten epochs: 92.96 % of 10,000 validation images with decay 0.05, rate 1e-2 and a
-# warm-up, 92.29 % without decay and warm-up.
 LESS_DECAY = 0.05
 
 
@@ -66,8 +63,7 @@ def augmented_mlp(pixels: int, classes: int) -> Recipe:
     """Train the guide's layer sizes on images that are distorted anew each time they are seen.
 
     Affine and elastic distortions (Simard, Steinkraus, Platt, 2003, Best Practices for Convolutional Neural Networks
-    Applied to Visual Document Analysis) take the place of dropout. 30 epochs of seed 0: 99.46 % of 10,000 validation
-    images, 99.40 % with elastic=10, 99.37 % with dropout 0.1, decay 0.1 and rate 3e-3.
+    Applied to Visual Document Analysis) take the place of dropout.
     """
     network = mlp((pixels, 512, 256, classes), batch_norm=True)
     augment = distort(shift=1.0, rotate=8.0, scale=0.1, shear=8.0, elastic=25.0)

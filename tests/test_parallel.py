@@ -21,12 +21,15 @@ RUN, CACHE = Path(__file__).with_name("parallel_run.py"), Path(__file__).parents
 TOLERANCE = {"digits": 2e-5, "mnist": 2e-4}
 
 
-def start(folder, processes, devices, trainings, **options):
-    """Start the processes of a run; each writes what it finds into the folder."""
+def free_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    several = {"coordinator": f"127.0.0.1:{port}", "processes": processes} if processes > 1 else {}
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def start(folder, processes, devices, trainings, **options):
+    """Start the processes of a run; each writes what it finds into the folder."""
+    several = {"coordinator": free_address(), "processes": processes} if processes > 1 else {}
     flags = "--xla_backend_optimization_level=0"  # as the other tests are compiled
     started = []
     for i in range(processes):
@@ -155,3 +158,22 @@ def test_when_one_process_is_lost_the_others_say_so_and_end_and_the_run_goes_on(
     assert checkpoints(tmp_path / "saved")
     resumed = train(epochs=5, checkpoints=f"{tmp_path}/saved", resume=True)
     assert_same_run(resumed, train(epochs=5))
+
+
+@pytest.mark.slow
+@pytest.mark.experiment
+def test_the_experiment_trains_on_two_processes_and_goes_on_in_one(tmp_path):
+    command = [sys.executable, "-m", "experiments.mnist", "--dataset", "digits", "--out", str(tmp_path / "run")]
+    joined = ["--epochs", "2", "--devices", "2", "--distributed", "--coordinator", free_address(), "--processes", "2"]
+    root = {"cwd": RUN.parents[1], "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*command, *joined, "--process-id", str(i)], **root) for i in range(2)]
+    (first, errors), (second, _) = (process.communicate(timeout=600) for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert [line[:9] for line in first.splitlines() if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+    assert "Gloo" not in first
+    assert second == ""
+    ended = subprocess.run([*command, "--epochs", "3", "--devices", "4", "--resume"], check=True, **root)
+    assert "going on at step 42" in ended.stdout
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["test_accuracy"] > 0.9

@@ -12,7 +12,6 @@ into the README.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -24,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.jit_vs_numpy_timing import busy_cores
+from benchmarks.output import write_results
 from benchmarks.peers import work
 from benchmarks.peers.figure import figure
 from benchmarks.peers.roster import PEERS
 from benchmarks.peers.tables import against_fastest, rows, tables
 from benchmarks.peers.turns import PRODUCT_SIZE, PeerFailedError, Task, checked, measured
 from benchmarks.peers.with_jaxnn import first_weights
-from jaxnn.files import write_whole
 from jaxnn.report import environment, save_png
 from jaxnn.training.machine import cores
 
@@ -72,8 +71,7 @@ def write(result: dict[str, Any], speeds: list[dict[str, float]], output: Path) 
     result["product_giga_multiply_adds_per_second"] = {
         way: round(statistics.median(speed[way] for speed in speeds) / 1e9, 1) for way in speeds[0]
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(output, (json.dumps(result, indent=2) + "\n").encode())
+    write_results(output, result)
     save_png(lambda: figure(result["rows"]), output.with_suffix(".png"))
 
 

@@ -22,7 +22,7 @@ from jaxnn.checks.arrays import (
     shape_of_x,
     stacked,
 )
-from jaxnn.checks.functions import as_layer, callables, metric_names, name_of
+from jaxnn.checks.functions import as_layer, callables, first_line, metric_names, name_of
 from jaxnn.checks.numbers import (
     finite_positive,
     in_range,
@@ -74,6 +74,7 @@ __all__ = [
     "distributions",
     "divides",
     "finite_positive",
+    "first_line",
     "float_input",
     "given_key",
     "has_batch",

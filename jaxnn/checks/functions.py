@@ -54,3 +54,12 @@ def metric_names(function: str, metrics: Mapping[str, Any]) -> Mapping[str, Any]
     if taken:
         raise ValueError(f"{function} records {', '.join(sorted(taken))} itself: give the metric another name")
     return metrics
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its type where it says nothing.
+
+    >>> first_line(ValueError("too long\\nand more")), first_line(KeyError())
+    ('too long', 'KeyError')
+    """
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

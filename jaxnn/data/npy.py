@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxnn import checks
 from jaxnn.data.arrays import npy_header
 from jaxnn.data.dataset import Dataset, compact
 from jaxnn.data.stream import Stream
@@ -89,7 +90,7 @@ def _open_rows(path: Path) -> _Rows:
             shape, fortran, dtype = npy_header(file)
         except (ValueError, EOFError) as error:
             raise ValueError(
-                f"{path}: expected an undamaged .npy file (np.save(path, array)) but found: {_line(error)}"
+                f"{path}: expected an undamaged .npy file (np.save(path, array)) but found: {checks.first_line(error)}"
             ) from error
         if dtype.hasobject:
             raise ValueError(
@@ -137,7 +138,3 @@ def _stamp(path: Path) -> tuple[int, ...]:
     except OSError as error:
         raise type(error)(error.errno, f"cannot read {path}: {error.strerror}") from error
     return found.st_size, found.st_mtime_ns, found.st_ino
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -81,7 +81,7 @@ def _builder(name: str, folder: Path | None) -> Any:
     try:
         builder = tfds.builder(name, data_dir=folder, file_format="array_record")
     except (ValueError, AssertionError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]  # the other lines list a thousand names
+        reason = checks.first_line(error)  # the other lines list a thousand names
         if "File format is already set" in reason:
             where = f"as ArrayRecord, only in another format, in {folder or 'the folder of TFDS'}"
             raise _not_prepared(name, where) from error
@@ -137,7 +137,7 @@ def _records(name: str, source: Any, split: str, indices: range) -> list[Any]:
     try:
         return source.__getitems__(list(indices))
     except Exception as error:  # of ArrayRecord, protobuf or Pillow, each with types of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = checks.first_line(error)
         raise ValueError(
             f"from_tfds could not read examples {indices.start} to {indices.stop - 1} of {name}, split {split}: "
             f"{reason}: prepare or copy the set again"

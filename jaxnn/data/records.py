@@ -50,7 +50,9 @@ def from_array_record(paths: Path | Sequence[Path], decode: Callable[[bytes], tu
         source = grain.sources.ArrayRecordDataSource(files)
         size = len(source)
     except Exception as error:  # of ArrayRecord, with types of its own
-        raise ValueError(f"{name}: expected undamaged ArrayRecord files but found: {_line(error)}") from error
+        raise ValueError(
+            f"{name}: expected undamaged ArrayRecord files but found: {checks.first_line(error)}"
+        ) from error
     if size == 0:
         raise ValueError(f"{name}: expected records but found none")
     first = _examples(name, source, decode, np.array([0]))[0]
@@ -78,13 +80,13 @@ def _examples(name: str, source: Any, decode: Callable[[bytes], Any], indices: n
         records = source.__getitems__(indices.tolist())
     except Exception as error:  # of ArrayRecord, with types of its own
         where = f"{indices.min()} to {indices.max()}"
-        raise ValueError(f"{name}: cannot read records among {where}: {_line(error)}") from error
+        raise ValueError(f"{name}: cannot read records among {where}: {checks.first_line(error)}") from error
     examples = []
     for index, record in zip(indices, records, strict=True):
         try:
             example = decode(record)
         except Exception as error:  # of the caller's function
-            raise ValueError(f"{name}: decode failed on record {index}: {_line(error)}") from error
+            raise ValueError(f"{name}: decode failed on record {index}: {checks.first_line(error)}") from error
         if not isinstance(example, tuple) or len(example) != 2:
             raise TypeError(f"{name}: expected decode to return (input, target) but got {type(example).__name__}")
         examples.append([np.asarray(value) for value in example])
@@ -101,7 +103,3 @@ def _kept(name: str, fields: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [compact("inputs", fields[0], keep_bytes=True), compact("targets", fields[1], keep_bytes=False)]
     except (ValueError, TypeError) as error:
         raise type(error)(f"{name}: {error}") from error
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -60,7 +60,7 @@ def load_grain(function: str) -> ModuleType:
 def with_checked_labels(function: str, stream: Stream, classes: int) -> Stream:
     """Return the stream that refuses labels which are no classes, as they are read.
 
-    Where targets can be read alone, all of them are looked at now: 100 million labels take about a second.
+    Where targets can be read alone, all of them are looked at now.
 
     >>> form = jax.ShapeDtypeStruct((2,), np.int32)
     >>> stream = Stream("two", form, form, lambda i: Dataset(i, i), lambda i: np.array([0, 7])[i])

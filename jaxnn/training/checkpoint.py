@@ -216,7 +216,7 @@ def _write_arrays(path: Path, values: Any) -> None:
         except ValueError as error:  # what TensorStore makes of a disk that is full
             code = re.search(r"os_error_code='(\d+)'", str(error))
             number = int(code[1]) if code else errno.EIO
-            failure = OSError(number, os.strerror(number) if code else str(error).splitlines()[0])
+            failure = OSError(number, os.strerror(number) if code else checks.first_line(error))
         for thread in threading.enumerate():  # one may still be about to log, after another has raised
             if type(thread).__module__.startswith("orbax."):
                 threading.Thread.join(thread, timeout=10)  # Orbax's own would raise the thread's error once more

@@ -58,7 +58,7 @@ def labels(model: Layer, loss: Loss, params: Params, state: State, dataset: Data
             raise ValueError(f"targets[{np.argwhere(~np.isfinite(targets))[0][0]}] is NaN or infinite")
         problem = ""
     except (TypeError, ValueError) as error:
-        problem = str(error).splitlines()[0]
+        problem = checks.first_line(error)
     return graded("labels", float(bool(problem)), bool(problem), measured, "the loss takes them", problem)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnn import checks
 from jaxnn.data import Dataset
 from jaxnn.data.text import PAD
 from jaxnn.layers import activations, walk
@@ -73,7 +74,7 @@ def start_loss(predictions: Any, loss: Loss, targets: Any) -> Finding:
     try:
         value, constant = (float(jnp.mean(loss(made, targets))) for made in (predictions, known))
     except (TypeError, ValueError) as error:
-        return not_examined("loss at the start", str(error).splitlines()[0])
+        return not_examined("loss at the start", checks.first_line(error))
     high = not value <= TIMES * constant
     return graded(
         "loss at the start",

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Generator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -36,45 +36,46 @@ class Stretch(NamedTuple):
 class Feed(NamedTuple):
     """The data of a run, and how they come to its programs.
 
-    `stretches(epoch, done, epochs)` gives what is left of the run after `done` steps of an epoch. `forms` are dataset
-    and order as the program of the full batches gets them, and that of the short last batch, where there is one.
+    `stretches(keys, epoch, done, epochs)` gives what is left of a run after `done` steps of an epoch. `forms(keys)` are
+    dataset and order as the program of the full batches gets them, and that of the short last batch, where there is
+    one. `rows(keys, epoch, step)` are the places of the examples of a step.
     """
 
     dataset: Dataset | Stream
     batch_size: int
-    forms: Sequence[tuple[Any, Any]]
-    stretches: Callable[[int, int, int], Generator[Stretch, None, None]]
-    rows: Callable[[int, int], np.ndarray]  # of a step of an epoch
+    forms: Callable[[RunKeys], Sequence[tuple[Any, Any]]]
+    stretches: Callable[[RunKeys, int, int, int], Generator[Stretch, None, None]]
+    rows: Callable[[RunKeys, int, int], np.ndarray]
 
 
-def make_feed(place: Placement, dataset: Dataset | Stream, batch_size: int, keys: RunKeys) -> Feed:
+def make_feed(place: Placement, dataset: Dataset | Stream, batch_size: int) -> Feed:
     """Put a Dataset on the device, or get ready to read a stream; the programs see the same batches either way.
 
     >>> from jaxnn.training import run_keys
     >>> from jaxnn.training.placement import ONE_DEVICE
-    >>> feed = make_feed(ONE_DEVICE, Dataset(np.zeros((5, 2)), np.zeros(5)), 2, run_keys(0))
-    >>> [(stretch.epoch, stretch.first, stretch.last) for stretch in feed.stretches(0, 1, 2)]
+    >>> feed = make_feed(ONE_DEVICE, Dataset(np.zeros((5, 2)), np.zeros(5)), 2)
+    >>> [(stretch.epoch, stretch.first, stretch.last) for stretch in feed.stretches(run_keys(0), 0, 1, 2)]
     [(0, 1, 2), (0, 0, 1), (1, 0, 2), (1, 0, 1)]
     """
     if isinstance(dataset, Stream):
-        return _stream_feed(place, dataset, batch_size, keys)
+        return _stream_feed(place, dataset, batch_size)
     data = place_whole(place, dataset)
 
-    def orders(epoch: int) -> list[jax.Array]:
+    def orders(keys: RunKeys, epoch: int) -> list[jax.Array]:
         parts = epoch_order(keys.order, epoch, size=data.size, batch_size=batch_size)
         return [part for part in parts if part.size]
 
-    def stretches(epoch: int, done: int, epochs: int) -> Generator[Stretch, None, None]:
+    def stretches(keys: RunKeys, epoch: int, done: int, epochs: int) -> Generator[Stretch, None, None]:
         for e in range(epoch, epochs):
-            for part, order in enumerate(orders(e)):
+            for part, order in enumerate(orders(keys, e)):
                 yield Stretch(e, bool(part), data, order, 0 if part else done, len(order))
             done = 0
 
-    def rows(epoch: int, step: int) -> np.ndarray:
-        full, *short = orders(epoch)
+    def rows(keys: RunKeys, epoch: int, step: int) -> np.ndarray:
+        full, *short = orders(keys, epoch)
         return np.asarray(full[step] if step < len(full) else short[0][0])
 
-    return Feed(data, batch_size, [(data, order) for order in orders(0)], stretches, rows)
+    return Feed(data, batch_size, lambda keys: [(data, order) for order in orders(keys, 0)], stretches, rows)
 
 
 def batch_like(dataset: Dataset | Stream, batch_size: int) -> Dataset:
@@ -88,7 +89,7 @@ def batch_like(dataset: Dataset | Stream, batch_size: int) -> Dataset:
     return jax.tree.map(lambda field: field[:batch_size], dataset)
 
 
-def _stream_feed(place: Placement, stream: Stream, batch_size: int, keys: RunKeys) -> Feed:
+def _stream_feed(place: Placement, stream: Stream, batch_size: int) -> Feed:
     """Read chunks of a few batches, in the order in which an epoch of a Dataset would take its examples."""
     grain = load_grain("fit")
     full, rest = divmod(stream.size, batch_size)
@@ -97,11 +98,9 @@ def _stream_feed(place: Placement, stream: Stream, batch_size: int, keys: RunKey
     together = min(full, max(2, CHUNK_BYTES // batch_bytes))
     chunks = -(-full // together)  # of full batches in an epoch; the short last batch is one more
     in_epoch = chunks + bool(rest)
-    order_of = _orders(keys, stream.size)
 
-    def batches(epoch: int, chunk: int) -> np.ndarray:
+    def batches(order: np.ndarray, chunk: int) -> np.ndarray:
         """Return the examples of a chunk, [batches, batch size]."""
-        order = order_of(epoch)
         if chunk == chunks:
             return order[None, full * batch_size :]
         return order[: full * batch_size].reshape(full, batch_size)[chunk * together : (chunk + 1) * together]
@@ -109,18 +108,20 @@ def _stream_feed(place: Placement, stream: Stream, batch_size: int, keys: RunKey
     shapes = [(together, batch_size), (1, rest)][: 1 + bool(rest)]
     orders = [_in_a_row(place, *shape) for shape in shapes]
 
-    def read(number: int) -> Dataset:
-        examples = batches(*divmod(number, in_epoch))
+    def read(order_of: Callable[[int], np.ndarray], number: int) -> Dataset:
+        epoch, chunk = divmod(number, in_epoch)
+        examples = batches(order_of(epoch), chunk)
         size = examples.shape[1]
         own = _own_rows(place, size)
         part = _read(stream, examples[:, own].ravel())
         count = (1 if size < batch_size else together) * len(own)
         return jax.tree.map(lambda field: _placed(place, _filled(field, count), own, size), part)
 
-    def stretches(epoch: int, done: int, epochs: int) -> Generator[Stretch, None, None]:
+    def stretches(keys: RunKeys, epoch: int, done: int, epochs: int) -> Generator[Stretch, None, None]:
         start = epoch * in_epoch + (done // together if done < full else chunks)
         numbers = grain.MapDataset.range(start, epochs * in_epoch)
-        ahead = iter(numbers.map(read).to_iter_dataset(grain.ReadOptions(READERS, AHEAD)))
+        chunk_of = partial(read, _orders(keys, stream.size))
+        ahead = iter(numbers.map(chunk_of).to_iter_dataset(grain.ReadOptions(READERS, AHEAD)))
         try:
             for number in range(start, epochs * in_epoch):
                 e, chunk = divmod(number, in_epoch)
@@ -136,11 +137,11 @@ def _stream_feed(place: Placement, stream: Stream, batch_size: int, keys: RunKey
         finally:
             ahead.close()
 
-    def rows(epoch: int, step: int) -> np.ndarray:
-        return order_of(epoch)[step * batch_size : (step + 1) * batch_size]
+    def rows(keys: RunKeys, epoch: int, step: int) -> np.ndarray:
+        return _orders(keys, stream.size)(epoch)[step * batch_size : (step + 1) * batch_size]
 
     forms = [(_form(place, stream, *shape), order) for shape, order in zip(shapes, orders, strict=True)]
-    return Feed(stream, batch_size, forms, stretches, rows)
+    return Feed(stream, batch_size, lambda _: forms, stretches, rows)
 
 
 def _orders(keys: RunKeys, size: int) -> Callable[[int], np.ndarray]:

@@ -1,8 +1,7 @@
 """The loop of `fit`: compiled programs run in pieces, with the host looking in between."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from jaxnn import tree
 from jaxnn.data import Dataset, Stream
 from jaxnn.training.display import Display
 from jaxnn.training.early_stopping import EarlyStopping, metric_of, should_stop, update_best
-from jaxnn.training.epoch import Augment, Progress, Run, epoch_program
+from jaxnn.training.epoch import Augment, Progress, Run, compile_epoch, epoch_program
 from jaxnn.training.evaluation import batches, evaluation_step, total_means
 from jaxnn.training.feed import Feed, make_feed
 from jaxnn.training.not_finite import finite, not_finite_step, not_finite_update
@@ -59,24 +58,16 @@ def compile_programs(
 ) -> Programs:
     """Compile everything before the first step, so that errors come early and the times are those of training."""
     start = time.perf_counter()
-    feed = make_feed(place, dataset, batch_size, keys)
+    feed = make_feed(place, dataset, batch_size)
     lie = None if place.mesh is None else jax.tree.map(lambda leaf: leaf.sharding, (train_state, empty))
     program = jax.jit(epoch_program(step, augment), out_shardings=lie)  # where it lay, for the next piece
 
-    def lowered(data: Any, order: Any) -> Any:
-        return program.lower(train_state, empty, data, order, keys, np.int32(0), np.int32(0))
+    forms = feed.forms(keys)
 
-    parts = [lowered(*feed.forms[0])]
-    try:
-        parts += [lowered(*form) for form in feed.forms[1:]]
-    except ValueError as error:
-        raise ValueError(
-            f"fit: {dataset.size} examples in batches of {batch_size} leave a last batch of "
-            f"{dataset.size % batch_size}: {error}; "
-            f"batch_size={_roomy_batch_size(dataset.size, batch_size)} leaves a larger one"
-        ) from error
-    with ThreadPoolExecutor() as pool:  # XLA compiles outside of Python's lock
-        run, run_short = [*pool.map(lambda part: part.compile(), parts), None][:2]
+    def lower(short: bool) -> Any:
+        return program.lower(train_state, empty, *forms[short], keys, np.int32(0), np.int32(0))
+
+    run, run_short = compile_epoch("fit", lower, dataset.size, batch_size)
     evaluate = jax.jit(evaluation_step(model, loss, metrics))
     if validation is not None:
         for batch in {batch.size: batch for batch in batches(validation, _evaluation_batch(place))}.values():
@@ -87,11 +78,6 @@ def compile_programs(
 def _evaluation_batch(place: Placement) -> int:
     """Return the size of the batches of an evaluation, which can be split."""
     return -(-EVALUATION_BATCH // place.ways) * place.ways
-
-
-def _roomy_batch_size(size: int, batch_size: int) -> int:
-    """Return the next batch size whose last batch is full, or at least half full."""
-    return next(b for b in range(batch_size + 1, size + 1) if size % b == 0 or size % b >= b / 2)
 
 
 class Piece(NamedTuple):
@@ -118,21 +104,6 @@ def train(
     display: Display,
 ) -> FitResult:
     """Run the epochs that are left; what was reached is in each of the four errors that can end it before."""
-    with closing(_pieces(programs, reached, keys, epochs)) as pieces:
-        return _train(programs, reached, pieces, validation, callback, early_stopping, save, received, display)
-
-
-def _train(
-    programs: Programs,
-    reached: Reached,
-    pieces: Iterator[Piece],
-    validation: Dataset | None,
-    callback: Callback | None,
-    early_stopping: EarlyStopping | None,
-    save: Callable[[Reached], None] | None,
-    received: list[int],
-    display: Display,
-) -> FitResult:
     saved_at = time.perf_counter()
     shared = programs.place.shared  # then all processes stop, save and cut the epoch at the same steps
 
@@ -151,45 +122,43 @@ def _train(
             save_now()
             raise FitInterrupted(result(), number)
 
-    def read_pieces() -> Iterator[Piece]:
-        try:
-            yield from pieces
-        except NotReadError as error:
-            if not shared:  # the others would have to save as well
-                save_now()
-            error.result = result()
-            raise
-
     obey_signals()
-    for piece in () if reached.ended else read_pieces():
-        seconds = piece.seconds + reached.epoch_seconds
-        reached = reached._replace(train_seconds=reached.train_seconds + piece.seconds, epoch_seconds=seconds)
-        if not finite(piece.train_state[:2]):
-            raise NotFiniteError(not_finite_update(piece.epoch, reached.train_state), result())
-        reached = reached._replace(train_state=piece.train_state, progress=piece.progress)
-        if piece.progress.failed_step >= 0:
-            rate = _means(piece.progress, piece.train_state).get("learning_rate")
-            raise NotFiniteError(
-                not_finite_step(programs.feed, piece.epoch, int(piece.train_state.step), rate), result()
-            )
-        means = _means(piece.progress, piece.train_state)
-        rate = {"examples_per_second": piece.examples / seconds}
-        display.advance(int(piece.train_state.step), means | rate)
-        if piece.ends_epoch:
-            record = {"epoch": piece.epoch + 1, "step": int(piece.train_state.step), **means}
-            if validation is not None:
-                record |= _validated(programs, piece.train_state, validation)
-            record |= {"seconds": seconds} | rate
-            reached = _after_epoch(reached, record, early_stopping)
-            display.epoch(record)
-            if callback is not None and agree(shared, callback(record, piece.train_state) is True):
-                reached = reached._replace(ended="callback")
-        if reached.ended:
-            break
-        obey_signals()
-        if agree(shared, time.perf_counter() - saved_at >= SAVE_SECONDS):
+    try:
+        with closing(_pieces(programs, reached, keys, epochs)) as pieces:
+            for piece in () if reached.ended else pieces:
+                seconds = piece.seconds + reached.epoch_seconds
+                reached = reached._replace(train_seconds=reached.train_seconds + piece.seconds, epoch_seconds=seconds)
+                if not finite(piece.train_state[:2]):
+                    raise NotFiniteError(not_finite_update(piece.epoch, reached.train_state), result())
+                reached = reached._replace(train_state=piece.train_state, progress=piece.progress)
+                if piece.progress.failed_step >= 0:
+                    rate = _means(piece.progress, piece.train_state).get("learning_rate")
+                    raise NotFiniteError(
+                        not_finite_step(programs.feed, keys, piece.epoch, int(piece.train_state.step), rate), result()
+                    )
+                means = _means(piece.progress, piece.train_state)
+                rate = {"examples_per_second": piece.examples / seconds}
+                display.advance(int(piece.train_state.step), means | rate)
+                if piece.ends_epoch:
+                    record = {"epoch": piece.epoch + 1, "step": int(piece.train_state.step), **means}
+                    if validation is not None:
+                        record |= _validated(programs, piece.train_state, validation)
+                    record |= {"seconds": seconds} | rate
+                    reached = _after_epoch(reached, record, early_stopping)
+                    display.epoch(record)
+                    if callback is not None and agree(shared, callback(record, piece.train_state) is True):
+                        reached = reached._replace(ended="callback")
+                if reached.ended:
+                    break
+                obey_signals()
+                if agree(shared, time.perf_counter() - saved_at >= SAVE_SECONDS):
+                    save_now()
+                    saved_at = time.perf_counter()
+    except NotReadError as error:
+        if not shared:  # the others would have to save as well
             save_now()
-            saved_at = time.perf_counter()
+        error.result = result()
+        raise
     obey_signals()
     reached = reached._replace(ended=reached.ended or "epochs")
     save_now()
@@ -228,7 +197,7 @@ def _pieces(programs: Programs, reached: Reached, keys: RunKeys, epochs: int) ->
     first_epoch, done = divmod(int(train_state.step), -(-size // batch_size))
     progress, examples = (reached.progress if done else programs.empty), done * batch_size
     asked = time.perf_counter()
-    with closing(feed.stretches(first_epoch, done, epochs)) as stretches:
+    with closing(feed.stretches(keys, first_epoch, done, epochs)) as stretches:
         for epoch, short, dataset, order, first, end in stretches:
             run = programs.run_short if short else programs.run
             while run is not None and first < end:

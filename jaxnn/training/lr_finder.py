@@ -90,9 +90,8 @@ def lr_finder(
 
     Small networks are trained side by side (`vmap`), those of more than 1,000 parameters or with convolutions (a
     weight of three or more axes) one after the other (`lax.map`), a share of them on each core: whichever is faster on
-    a CPU. Raises ValueError for
-    rates that are not positive or do not increase, for fewer than two, and for data or labels that cannot be trained
-    on; TypeError for what is no model, loss, optimizer or Dataset.
+    a CPU. Raises ValueError for rates that are not positive or do not increase, for fewer than two, and for data or
+    labels that cannot be trained on; TypeError for what is no model, loss, optimizer or Dataset.
 
     >>> from jaxnn.data import from_arrays
     >>> from jaxnn.layers import linear

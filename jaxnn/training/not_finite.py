@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnn.data import Stream
 from jaxnn.training.feed import Feed
-from jaxnn.training.state import TrainState
+from jaxnn.training.state import RunKeys, TrainState
 
 
 @jax.jit
@@ -36,18 +36,18 @@ def not_finite_update(epoch: int, before: TrainState) -> str:
     )
 
 
-def not_finite_step(feed: Feed, epoch: int, step: int, learning_rate: float | None) -> str:
+def not_finite_step(feed: Feed, keys: RunKeys, epoch: int, step: int, learning_rate: float | None) -> str:
     """Say where the loss or gradient stopped being a number, after `step` good steps, and the likely reason.
 
     >>> from jaxnn.data import Dataset
     >>> from jaxnn.training import run_keys
     >>> from jaxnn.training.feed import make_feed
     >>> from jaxnn.training.placement import ONE_DEVICE
-    >>> feed = make_feed(ONE_DEVICE, Dataset(np.array([0.0, np.nan]), np.zeros(2)), 2, run_keys(0))
-    >>> not_finite_step(feed, 0, 0, None)
+    >>> feed = make_feed(ONE_DEVICE, Dataset(np.array([0.0, np.nan]), np.zeros(2)), 2)
+    >>> not_finite_step(feed, run_keys(0), 0, 0, None)
     'the loss or its gradient is not finite in epoch 1, step 1 (inputs[1] holds NaN or infinity: clean the inputs). ...'
     """
-    reason = _bad_data(feed, epoch, step)
+    reason = _bad_data(feed, keys, epoch, step)
     if reason is None:
         at = f" at learning rate {learning_rate:g}" if learning_rate is not None else ""
         reason = f"training diverged{at}: try a smaller learning rate or gradient clipping, and look at the targets"
@@ -57,11 +57,11 @@ def not_finite_step(feed: Feed, epoch: int, step: int, learning_rate: float | No
     )
 
 
-def _bad_data(feed: Feed, epoch: int, step: int) -> str | None:
+def _bad_data(feed: Feed, keys: RunKeys, epoch: int, step: int) -> str | None:
     """Name the first example that is no number: of the step's batch, or of all where all are in memory."""
     places, data = np.arange(feed.dataset.size), feed.dataset
     if isinstance(data, Stream):
-        places = feed.rows(epoch, step - epoch * -(-data.size // feed.batch_size))
+        places = feed.rows(keys, epoch, step - epoch * -(-data.size // feed.batch_size))
         data = data.read(places)
     for name, field in (("inputs", data.inputs), ("targets", data.targets)):
         bad = np.argwhere(~np.isfinite(np.asarray(field, np.float64)))

@@ -72,10 +72,10 @@ def gathered(values: Any) -> Any:
     [1.0, 1.0]
     """
 
-    def whole(leaf):
-        if isinstance(leaf, jax.Array) and isinstance(leaf.sharding, NamedSharding):
-            everywhere = NamedSharding(leaf.sharding.mesh, PartitionSpec())
-            return jax.jit(lambda x: x, out_shardings=everywhere)(leaf).addressable_data(0)
-        return leaf
-
-    return jax.tree.map(whole, values)
+    leaves, form = jax.tree.flatten(values)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(getattr(leaf, "sharding", None), NamedSharding)]
+    split = [leaves[i] for i in places]
+    everywhere = [NamedSharding(leaf.sharding.mesh, PartitionSpec()) for leaf in split]
+    for i, whole in zip(places, jax.jit(lambda x: x, out_shardings=everywhere)(split), strict=True):
+        leaves[i] = whole.addressable_data(0)
+    return jax.tree.unflatten(form, leaves)

@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -95,22 +96,23 @@ def _await_coordinator(coordinator: str, timeout: float) -> None:
             time.sleep(0.2)
 
 
-def _client() -> Any:
-    from jax._src import distributed  # JAX has no public name for the client of its key-value store
+def _joined() -> Any:
+    """Return JAX's own record of the others: client, process_id, num_processes; it has no public name for them."""
+    from jax._src import distributed
 
-    return distributed.global_state.client
+    return distributed.global_state
 
 
 def _watch_the_others() -> None:
     """Give signs of life and look for those of the others in a thread, to the end of this process."""
-    client, me = _client(), jax.process_index()
+    client, me, count = _joined().client, _joined().process_id, _joined().num_processes
     ending = threading.Event()
 
     def pulse(sign: str) -> None:
         client.key_value_set(f"{PULSE}{me}", sign, allow_overwrite=True)
 
     def watch() -> None:
-        signs: dict[int, tuple[str, float]] = {i: ("", time.monotonic()) for i in range(jax.process_count())}
+        signs: dict[int, tuple[str, float]] = {i: ("", time.monotonic()) for i in range(count)}
         beat = 0
         while not ending.wait(PULSE_SECONDS):
             beat += 1
@@ -128,12 +130,13 @@ def _watch_the_others() -> None:
             if failed or silent:
                 which = ", ".join(map(str, failed or silent))
                 how = "ended with an error" if failed else f"gave no sign of life for {LOST_SECONDS:.0f} s"
-                _leave(f"process {which} of {len(signs)} is lost: it {how}")
+                _leave(f"process {which} of {count} is lost: it {how}")
 
     def end() -> None:
         ending.set()
         thread.join()  # it may be asking just now
-        pulse(ENDED)
+        with suppress(RuntimeError):
+            pulse(ENDED)
 
     thread = threading.Thread(target=watch, name="jaxnn-watch", daemon=True)
     thread.start()
@@ -142,27 +145,28 @@ def _watch_the_others() -> None:
 
 
 def _fail(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    """End after an exception that nobody caught; the one that a lost process has made is explained by its name."""
+    if issubclass(kind, jax.errors.JaxRuntimeError):
+        reason = checks.first_line(error)
+        _say(f"a computation with the other processes has failed ({reason}): looking which of them is lost")
+        time.sleep(LOST_SECONDS + 3 * PULSE_SECONDS)  # the thread that watches ends this process before, if one is
     sys.__excepthook__(kind, error, traceback)
-    end_at_once(130 if issubclass(kind, KeyboardInterrupt) else 1, error)
+    end_at_once(130 if issubclass(kind, KeyboardInterrupt) else 1)
 
 
-def end_at_once(code: int, error: BaseException | None = None) -> int:
+def end_at_once(code: int) -> int:
     """End this process, and so all of a run of several, without waiting for them; alone, only return the code.
-
-    Where the error came from a computation with the others, the one that was lost is waited for to be named.
 
     >>> end_at_once(2)
     2
     """
-    client = _client()
-    if client is None:
+    joined = _joined()
+    if joined.client is None:
         return code
     sys.stdout.flush()
-    if isinstance(error, jax.errors.JaxRuntimeError):
-        _say("a computation with the other processes has failed; looking which of them is lost")
-        time.sleep(LOST_SECONDS + 3 * PULSE_SECONDS)  # the thread that watches ends this process before
+    sys.stderr.flush()
     try:
-        client.key_value_set(f"{PULSE}{jax.process_index()}", FAILED, allow_overwrite=True)
+        joined.client.key_value_set(f"{PULSE}{joined.process_id}", FAILED, allow_overwrite=True)
     finally:
         os._exit(code)
 

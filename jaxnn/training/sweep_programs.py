@@ -1,7 +1,6 @@
 """Many trainings in one program: a chunk of members side by side or one after the other, as memory and speed allow."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +8,8 @@ import jax.numpy as jnp
 
 from jaxnn import tree
 from jaxnn.data import Dataset
-from jaxnn.training.epoch import Progress, epoch_program, no_progress
+from jaxnn.training.epoch import Progress, compile_epoch, epoch_program, no_progress
 from jaxnn.training.evaluation import evaluation_step
-from jaxnn.training.loop import _roomy_batch_size as roomy_batch_size
 from jaxnn.training.machine import device_memory
 from jaxnn.training.state import RunKeys, TrainState, init_train_state
 from jaxnn.training.step import Totals, train_step
@@ -78,21 +76,12 @@ def compile_members(
         program = jax.jit(over_members(run, together))
         many = jax.eval_shape(starts, _stacked(one, chunk))
 
-        def lowered(batches: int, length: int) -> Any:
-            order = jax.ShapeDtypeStruct((chunk, batches, length), jnp.int32)
+        def lower(short: bool) -> Any:
+            shape = (1, size % batch_size) if short else (size // batch_size, batch_size)
+            order = jax.ShapeDtypeStruct((chunk, *shape), jnp.int32)
             return program.lower((many, order), dataset, jnp.int32(0), jnp.int32(0))
 
-        parts, rest = [lowered(size // batch_size, batch_size)], size % batch_size
-        try:
-            parts += [lowered(1, rest)] if rest else []
-        except ValueError as error:
-            raise ValueError(
-                f"fit_many: {size} examples in batches of {batch_size} leave a last batch of {rest}: {error}; "
-                f"batch_size={roomy_batch_size(size, batch_size)} leaves a larger one"
-            ) from error
-        with ThreadPoolExecutor() as pool:  # XLA compiles outside of Python's lock
-            full, short = [*pool.map(lambda part: part.compile(), parts), None][:2]
-        return starts, full, short
+        return starts, *compile_epoch("fit_many", lower, size, batch_size)
 
     def equal(most: int) -> int:
         """Return the size of chunks that are as equal as they can be."""
