@@ -182,6 +182,21 @@ def lr_finder(result):
     return table(header, rows) + f"\n\nMeasured by `{', '.join(commands)}`{machine(result)}."
 
 
+def doctor(result):
+    header = ["mistake", *(f"in a {name}: found" for name in ("perceptron", "CNN", "reader of rows"))]
+    rows = [[mistake, *(found[kind] for kind in ("mlp", "cnn", "lstm"))] for mistake, found in result["found"].items()]
+    alarms, healthy = result["findings_on_sound_networks"], len(result["sound"])
+    return table(header, rows) + f"\n\nFindings on {healthy} networks without a mistake: {alarms}."
+
+
+def mislabelled(result):
+    header = ["seed", "found by self-influence %", "found by the loss %"]
+    rows = [
+        [run["seed"], *(f"{100 * run[name]:.1f}" for name in ("found", "found_by_loss"))] for run in result["seeds"]
+    ]
+    return table(header, rows)
+
+
 def peers(result):
     from benchmarks.peers.readme import section  # the README's tables, from the same words
 
@@ -198,5 +213,6 @@ NAMES = {
 }
 PACKAGES = ("python", "jax", "numpy", "torch", "flax")
 TABLES = {
-    function.__name__: function for function in (mnist_parity, time_to_99, recipes, jit_vs_numpy, lr_finder, peers)
+    function.__name__: function
+    for function in (mnist_parity, time_to_99, recipes, jit_vs_numpy, lr_finder, doctor, mislabelled, peers)
 }

@@ -25,6 +25,7 @@ class Task(NamedTuple):
     processes: int | None = None
     process_id: int | None = None
     dies: tuple[int, int, str] | None = None
+    x64: bool = False
 
 
 def train(
@@ -89,6 +90,7 @@ def train(
 
 def main(task: Task) -> None:
     jax.config.update("jax_num_cpu_devices", task.devices)
+    jax.config.update("jax_enable_x64", task.x64)
     if cache := os.environ.get("TEST_XLA_CACHE"):
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

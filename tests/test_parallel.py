@@ -16,9 +16,11 @@ from jaxnn.training import checkpoints
 
 RUN, CACHE = Path(__file__).with_name("parallel_run.py"), Path(__file__).parents[1] / ".pytest_cache" / "xla-parallel"
 
-# Four devices add up the same numbers in another order: 1e-7 at each sum in float32, which training makes larger, and
-# more so with Adam, which divides small gradients by their own size.
-TOLERANCE = {"digits": 2e-5, "mnist": 2e-4}
+# Four devices add up the same numbers in another order: 1e-7 at each sum in float32, which training makes larger. With
+# Adam, and where a ReLU stands at its kink, it becomes a step of another size: losses of MNIST were up to 5e-3 apart
+# after three epochs in float32. There float64 shows that nothing but the order of the sums is another; the measures are sums
+# in float32, two units of 2**-23 apart at most.
+TOLERANCE, TOLERANCE_X64 = 2e-5, 2.4e-7
 
 
 def free_address():
@@ -49,14 +51,14 @@ def found(folder, processes):
     return [json.loads((folder / f"{i}.json").read_text()) for i in range(len(processes))]
 
 
-def assert_same_run(actual, expected, data="digits"):
+def assert_same_run(actual, expected, tolerance=TOLERANCE):
     """Losses to the tolerance, accuracies to the last example."""
     assert len(actual["history"]) == len(expected["history"])
     for one, other in zip(actual["history"], expected["history"], strict=True):
         assert one.keys() == other.keys()
         for name, value in other.items():
             exact = name.endswith("accuracy") or name in ("epoch", "step")
-            np.testing.assert_allclose(one[name], value, rtol=0 if exact else TOLERANCE[data], err_msg=name)
+            np.testing.assert_allclose(one[name], value, rtol=0 if exact else tolerance, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +118,14 @@ def test_mnist_on_one_four_and_two_times_two_devices(tmp_path, mnist_folder):
     for folder in folders:
         folder.mkdir()
     options = {"data": "mnist", "epochs": 3}
-    alone = found(folders[0], start(folders[0], 1, 1, [options]))[0][0]
+    alone = found(folders[0], start(folders[0], 1, 1, [options], x64=True))[0][0]
     splits = [options | {"split": "batch"}, options | {"split": "state"}]
     for four in (
-        found(folders[1], start(folders[1], 1, 4, splits))[0],
-        found(folders[2], start(folders[2], 2, 2, splits))[0],
+        found(folders[1], start(folders[1], 1, 4, splits, x64=True))[0],
+        found(folders[2], start(folders[2], 2, 2, splits, x64=True))[0],
     ):
         for run in four:
-            assert_same_run(run, alone, "mnist")
+            assert_same_run(run, alone, TOLERANCE_X64)
         assert four[1]["share"] <= 0.27
 
 
@@ -133,7 +135,7 @@ def test_mnist_on_one_four_and_two_times_two_devices(tmp_path, mnist_folder):
     [
         (1, "SIGKILL", "error: process 1 of 2 is lost"),
         (0, "SIGKILL", ""),  # with process 0 goes the coordinator, and JAX is often the first to say so
-        (1, "SIGSTOP", "error: process 1 of 2 is lost: it gave no sign of life for 30 s"),
+        (1, "SIGSTOP", "error: process 1 of 2 is lost: it gave no sign of life for 20 s"),
         (1, "raises", "error: process 1 of 2 is lost: it ended with an error"),
     ],
 )
@@ -150,7 +152,8 @@ def test_when_one_process_is_lost_the_others_say_so_and_end_and_the_run_goes_on(
         _, errors = survivor.communicate(timeout=60)
         assert time.monotonic() - start_of_loss < 60
         assert survivor.returncode not in (0, None)
-        assert words in errors if words else "lost" in errors or "the leader task was preempted/died" in errors.lower()
+        said = [words] if words else ["is lost", "the leader task was preempted/died"]
+        assert any(one.lower() in errors.lower() for one in said), errors
     finally:
         for process in processes:
             process.kill()

@@ -19,7 +19,10 @@ import numpy as np
 from jaxnn import checks
 
 PULSE_SECONDS = 2.0  # between the signs of life that a process gives and looks for
-LOST_SECONDS = 30.0  # without a sign of life; a machine with too much to do gives one late
+LOST_SECONDS = 20.0  # without a sign of life; a machine with too much to do gives one late
+# JAX looks too, and its word, which aborts with no process named, comes after half of this at the earliest: ours is
+# first, and with a process 0 that hangs, where there is no word but JAX's, all have ended within a minute.
+JAX_LOST_SECONDS = 56
 WAIT_SECONDS = 24 * 3600  # at the end for the others: the first process may be long at its report
 PULSE, ENDED, FAILED = "jaxnn/pulse/", "ended", "failed"
 
@@ -34,7 +37,7 @@ def initialize(
     `jax.devices()` are the devices of all processes, `data_mesh()` is a mesh over them, and all processes make the same
     calls with the same values.
 
-    A process that is killed, fails, or gives no sign of life for 30 seconds ends the others too: each says so on stderr
+    A process that is killed, fails, or gives no sign of life for 20 seconds ends the others too: each says so on stderr
     and exits with 1. That an error in one of them may reach the others, an uncaught exception ends a process at once,
     without its functions for the exit.
 
@@ -66,7 +69,7 @@ def initialize(
         jax.distributed.initialize(
             *(coordinator, processes, process_id),
             initialization_timeout=timeout,
-            heartbeat_timeout_seconds=int(LOST_SECONDS) + 10,  # JAX's own, for a process 0 that does not answer at all
+            heartbeat_timeout_seconds=JAX_LOST_SECONDS,
             shutdown_timeout_seconds=WAIT_SECONDS,
         )
     except ValueError as error:
