@@ -51,8 +51,11 @@ def train(
         network = mlp((64, 256, 128, 10), dropout=0.2, batch_norm=True)
         dataset, augment, optimizer = load("digits").train, shift(1), optax.sgd(0.05, momentum=0.9)
     else:
-        network, augment, optimizer = mlp((784, 512, 256, 10), dropout=0.2), None, optax.adam(1e-3)
+        single = mlp((784, 512, 256, 10), dropout=0.2)
+        network = single._replace(init=lambda key: jax.tree.map(lambda leaf: leaf.astype(float), single.init(key)))
+        augment, optimizer = None, optax.adam(1e-3)  # float64 where x64 is asked for
         dataset = jax.tree.map(lambda field: field[:12_000], load("mnist").train)
+        dataset = dataset._replace(inputs=dataset.inputs / 255)
 
     read = []
     if files is not None:
