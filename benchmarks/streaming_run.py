@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=2000)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a command in a shell's background ignores it
 
     files = options.folder / "inputs.npy", options.folder / "targets.npy"
     if options.kind == "memory":

@@ -197,6 +197,31 @@ def mislabelled(result):
     return table(header, rows)
 
 
+def fit_many(result):
+    header = ["64 networks", "their time / that of 64 trainings by `fit`"]
+    rows = [
+        [f"together, {result['how'].split(':')[0].split(' ', 2)[2]}", result["ratio"]],
+        [f"together, {result['the_other_way'].split(':')[0].split(' ', 2)[2]}", result["ratio_of_the_other_way"]],
+        ["together, with tracing and compilation", result["ratio_of_whole_calls"]],
+    ]
+    return table(header, rows)
+
+
+def parallel(result):
+    header = ["network", "one process, ms a step", "two processes, ms a step", "efficiency"]
+    rows = []
+    for name, case in result["cases"].items():
+        one, two = (f"{case['step_milliseconds'][kind]:.2f}" for kind in ("one process", "two processes"))
+        rows.append([name, one, two, f"{case['efficiency']:.2f}"])
+    return table(header, rows)
+
+
+def streaming(result):
+    from benchmarks.streaming import table as streamed
+
+    return streamed(result)
+
+
 def peers(result):
     from benchmarks.peers.readme import section  # the README's tables, from the same words
 
@@ -214,5 +239,8 @@ NAMES = {
 PACKAGES = ("python", "jax", "numpy", "torch", "flax")
 TABLES = {
     function.__name__: function
-    for function in (mnist_parity, time_to_99, recipes, jit_vs_numpy, lr_finder, doctor, mislabelled, peers)
+    for function in (
+        *(mnist_parity, time_to_99, recipes, jit_vs_numpy, lr_finder, fit_many),
+        *(doctor, mislabelled, parallel, streaming, peers),
+    )
 }

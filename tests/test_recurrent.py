@@ -80,6 +80,37 @@ def test_steps_in_a_scan_are_the_whole(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_derivatives_are_those_of_a_scan_over_the_steps(kind):
+    """Against JAX's own derivative of the loop, in float64: gradient, tangent, tangent of the gradient, vmap."""
+    with jax.enable_x64(True):
+        _, params = made(kind)
+        double = partial(jax.tree.map, lambda leaf: leaf.astype(jnp.float64))
+        given = double(params), double(sequences()), double(random_carry(params))
+        keys = iter(jax.random.split(jax.random.key(3), 50))
+        directions = jax.tree.map(lambda leaf: jax.random.normal(next(keys), leaf.shape, leaf.dtype), given)
+        weights = jax.random.normal(jax.random.key(5), (BATCH, TIME, HIDDEN), jnp.float64)
+
+        def whole(params, x, carry):
+            outputs, final = WHOLE[kind](params, x, carry)
+            return jnp.sum(weights * outputs**2) + tree.norm(final)
+
+        def stepped(params, x, carry):
+            final, outputs = jax.lax.scan(partial(STEP[kind], params), carry, jnp.moveaxis(x, 1, 0))
+            return jnp.sum(weights * jnp.moveaxis(outputs, 0, 1) ** 2) + tree.norm(final)
+
+        def derivatives(function):
+            gradient = jax.grad(function, (0, 1, 2))
+            many = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), given)
+            return jax.jvp(gradient, given, directions), jax.vmap(gradient)(*many)
+
+        actual, expected = (
+            jax.jit(derivatives, static_argnums=0)(whole),
+            jax.jit(derivatives, static_argnums=0)(stepped),
+        )
+        jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-9, atol=1e-11), actual, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_carry_goes_on_where_the_first_part_ended(kind):
     _, params = made(kind)
     run = WHOLE[kind]

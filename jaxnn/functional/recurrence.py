@@ -1,58 +1,18 @@
-"""What the recurrent networks share: the cells, a layer over all time steps, and one step of all layers."""
+"""What the recurrent networks share: a layer over all time steps and its derivative, and one step of all layers."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxnn import checks
+from jaxnn.functional.cells import Carry, Cell
 from jaxnn.functional.dense import linear
 from jaxnn.functional.randomness import dropout
 from jaxnn.types import Array, Params, Size
 
-Carry = tuple[Array, ...]
-"""What one layer remembers: (h,), or (h, c) for the LSTM, each [B, H]."""
-
-Cell = Callable[[Array, Array, Carry], Carry]
-"""`cell(x W + b, h U + b', carry) -> carry`: elementwise, with the gates side by side on the last axis."""
-
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-
-
-def rnn_cell(activation: Callable[[Any], Any]) -> Cell:
-    """Make the cell h = activation(x + h') of the simple recurrent network.
-
-    >>> [h.tolist() for h in rnn_cell(jax.nn.relu)(jnp.array([1.0, -2.0]), jnp.array([2.0, 1.0]), ())]
-    [[3.0, 0.0]]
-    """
-    checks.callables("rnn", activation=activation)
-    return lambda x, h, carry: (activation(x + h),)
-
-
-def lstm_cell(x: Array, h: Array, carry: Carry) -> Carry:
-    """Compute the new (h, c) of an LSTM from both products [..., 4 H] and the carry.
-
-    >>> [part.tolist() for part in lstm_cell(jnp.zeros(4), jnp.zeros(4), (jnp.zeros(1), jnp.zeros(1)))]
-    [[0.0], [0.0]]
-    """
-    # σ(v) = (1 + tanh(v / 2)) / 2: one tanh over all gates is one vector loop, on CPU far faster than gate by gate.
-    slope = jnp.repeat(jnp.array([0.5, 0.5, 1, 0.5], x.dtype), carry[1].shape[-1])  # 1/2 for σ, 1 for tanh
-    i, f, g, o = jnp.split(jnp.tanh((x + h) * slope) * slope + (1 - slope), 4, axis=-1)
-    c = f * carry[1] + i * g
-    return o * jnp.tanh(c), c
-
-
-def gru_cell(x: Array, h: Array, carry: Carry) -> Carry:
-    """Compute the new (h,) of a GRU from both products [..., 3 H] and the carry.
-
-    >>> [part.tolist() for part in gru_cell(jnp.zeros(3), jnp.zeros(3), (jnp.ones(1),))]
-    [[0.5]]
-    """
-    # As in `lstm_cell`. A tanh of a slice is slow on CPU, so n = tanh(x + r h') is taken in all three places.
-    r, z, _ = jnp.split(jnp.tanh((x + h) / 2) / 2 + 0.5, 3, axis=-1)
-    n = jnp.split(jnp.tanh(x + jnp.concatenate([r, r, r], axis=-1) * h), 3, axis=-1)[2]
-    return ((1 - z) * n + z * carry[0],)
 
 
 def directions(layer: Params) -> tuple[Params, ...]:
@@ -72,6 +32,7 @@ def over_time(
     A step that is not `valid` [T, B, 1] changes nothing, and its output is zero. So the backward direction keeps its
     start until it comes to the last valid step of a row, and no row has to be turned round.
 
+    >>> from jaxnn.functional.cells import rnn_cell
     >>> weights = {"input_weight": jnp.ones((1, 1)), "recurrent_weight": jnp.ones((1, 1)),
     ...            "input_bias": jnp.zeros(1), "recurrent_bias": jnp.zeros(1)}
     >>> outputs, _ = over_time(rnn_cell(jax.nn.relu), weights, jnp.ones((3, 1, 1)), (jnp.zeros((1, 1)),), None)
@@ -79,20 +40,59 @@ def over_time(
     [1.0, 2.0, 3.0]
     """
     products = linear(x, weights["input_weight"], weights["input_bias"])  # of all steps at once, [T, B, gates * H]
+    recurrent = weights["recurrent_weight"], weights["recurrent_bias"]
+    final, outputs = _steps(cell, reverse, products, *recurrent, start, valid)
+    return (outputs if valid is None else jnp.where(valid, outputs, jnp.zeros_like(outputs))), final
 
-    # The backward pass computes a step's gates again: cheaper than to store a dozen arrays a step and read them back.
-    cell = jax.checkpoint(cell, prevent_cse=False)
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _steps(
+    cell: Cell, reverse: bool, products: Array, weight: Array, bias: Array, start: Carry, valid: Array | None
+) -> tuple[Carry, Array]:
+    """Run the cell over the products x W + b [T, B, gates * H]; return the final carry and every step's h [T, B, H]."""
+    final, (outputs, _) = _with_slopes(cell, reverse, products, weight, bias, start, valid)
+    return final, outputs
+
+
+def _with_slopes(cell, reverse, products, weight, bias, start, valid):
+    """Run the cell over the products; return the final carry, and every step's h and slopes."""
 
     def step(carry, at):
         product, ok = at
-        new = cell(product, linear(carry[0], weights["recurrent_weight"], weights["recurrent_bias"]), carry)
-        if ok is None:
-            return new, new[0]
-        new = tuple(jnp.where(ok, after, before) for after, before in zip(new, carry, strict=True))
-        return new, jnp.where(ok, new[0], jnp.zeros_like(new[0]))  # jax2onnx makes a bare 0 in a loop a float64
+        new, slopes = cell.step(product, linear(carry[0], weight, bias), carry)
+        new = _where(ok, new, carry)
+        return new, (new[0], slopes)
 
-    final, outputs = jax.lax.scan(step, start, (products, valid), reverse=reverse)
-    return outputs, final
+    return jax.lax.scan(step, start, (products, valid), reverse=reverse)
+
+
+@_steps.defjvp
+def _steps_jvp(cell, reverse, primals, tangents):
+    """Run the steps, then their tangents, in which the weights are out of the loop.
+
+    Autodiff of the loop would sum up the gradient of U from small products, one a step; here h dU is one product over
+    all steps, and so is its transpose. The loop that is left is one product and a few multiplications a step.
+    """
+    products, weight, bias, start, valid = primals
+    dproducts, dweight, dbias, dstart, _ = tangents
+    final, (outputs, slopes) = _with_slopes(cell, reverse, products, weight, bias, start, valid)
+    first = start[0][None]
+    before = jnp.concatenate([outputs, first])[1:] if reverse else jnp.concatenate([first, outputs])[:-1]
+    dhidden = linear(before, dweight, dbias)
+    if cell.adds:  # one array to write at each step of the transposed loop, not two that are alike
+        dproducts, dhidden = dproducts + dhidden, jnp.zeros((len(outputs), 1, 1), dhidden.dtype)
+
+    def step(dcarry, at):
+        slopes, dx, dh, ok = at
+        dnew = _where(ok, cell.tangent(slopes, dx, dh + linear(dcarry[0], weight), dcarry), dcarry)
+        return dnew, dnew[0]
+
+    return (final, outputs), jax.lax.scan(step, dstart, (slopes, dproducts, dhidden, valid), reverse=reverse)
+
+
+def _where(ok: Array | None, new: Carry, old: Carry) -> Carry:
+    """Take the new carry where the step is valid."""
+    return new if ok is None else tuple(jnp.where(ok, a, b) for a, b in zip(new, old, strict=True))
 
 
 def network(
@@ -101,6 +101,7 @@ def network(
     """Check the arguments of `rnn`, `lstm` or `gru` and run all layers, [B, T, D] -> [B, T, H] and the final carry.
 
     >>> from jaxnn import layers
+    >>> from jaxnn.functional.cells import gru_cell
     >>> params, _ = layers.gru(3, 5).init(jax.random.key(0))
     >>> network("gru", gru_cell, params, jnp.ones((4, 7, 3)), None, None, 0.0, None)[0].shape
     (4, 7, 5)
@@ -133,6 +134,7 @@ def one_step(name: str, cell: Cell, params: Params, carry: Any, x: Any) -> tuple
     """Check the arguments of `rnn_step`, `lstm_step` or `gru_step` and run all layers for one time step, [B, D].
 
     >>> from jaxnn import layers
+    >>> from jaxnn.functional.cells import gru_cell
     >>> params, _ = layers.gru(3, 5).init(jax.random.key(0))
     >>> one_step("gru_step", gru_cell, params, (jnp.zeros((1, 4, 5)),), jnp.ones((4, 3)))[1].shape
     (4, 5)
@@ -146,7 +148,8 @@ def one_step(name: str, cell: Cell, params: Params, carry: Any, x: Any) -> tuple
     for i, weights in enumerate(params):
         start = tuple(part[i] for part in starts)
         recurrent = linear(start[0], weights["recurrent_weight"], weights["recurrent_bias"])
-        finals.append(cell(linear(x, weights["input_weight"], weights["input_bias"]), recurrent, start))
+        final, _ = cell.step(linear(x, weights["input_weight"], weights["input_bias"]), recurrent, start)
+        finals.append(final)
         x = finals[-1][0]
     return _stacked(finals), x
 

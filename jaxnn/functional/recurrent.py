@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Float, Integer
 
 from jaxnn import checks
-from jaxnn.functional.recurrence import GATES, directions, gru_cell, lstm_cell, network, one_step, rnn_cell
+from jaxnn.functional.cells import gru_cell, lstm_cell, rnn_cell
+from jaxnn.functional.recurrence import GATES, directions, network, one_step
 from jaxnn.types import Array, Params, PRNGKey
 
 
