@@ -1,7 +1,7 @@
 """Evaluation and prediction over every example exactly once, in batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxnn import checks
 from jaxnn.data import Dataset, Stream, check_dataset
+from jaxnn.training.machine import on_each_core
 from jaxnn.training.step import Totals, measure
 from jaxnn.types import Layer, Loss, Metric, Params, State
 
@@ -74,7 +75,7 @@ def evaluate(
     check_dataset("evaluate", dataset)
     check_labels("evaluate", model, params, state, dataset)
     step = _kept(_compiled_step, model, loss, tuple(metrics.items()))
-    return total_means([step(params, state, batch) for batch in batches(dataset, batch_size)])
+    return total_means(on_each_core(partial(step, params, state), list(batches(dataset, batch_size))))
 
 
 def _kept(make: Any, *values: Any) -> Callable[..., Any]:
@@ -132,5 +133,5 @@ def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_si
         raise ValueError(f"predict got no examples (inputs have shape {np.shape(inputs)})")
     starts = range(0, len(inputs), batch_size)
     apply = _kept(_compiled_apply, model)
-    outputs = [apply(params, state, inputs[start : start + batch_size]) for start in starts]
-    return np.concatenate([np.asarray(output) for output in outputs])
+    parts = [inputs[start : start + batch_size] for start in starts]
+    return np.concatenate(on_each_core(partial(apply, params, state), parts))

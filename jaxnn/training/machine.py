@@ -1,9 +1,14 @@
 """What the machine has for a training: cores and memory."""
 
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
 
 import jax
 
+SHARE = 8  # calls that a thread takes at a time: Ctrl-C waits for them
 USUAL_MEMORY = 8 * 2**30  # bytes, where the system does not say how much it has
 
 
@@ -29,3 +34,31 @@ def device_memory() -> float:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # a system without them
         return USUAL_MEMORY
+
+
+def on_each_core(program: Callable[[Any], Any], given: Sequence[Any]) -> list[Any]:
+    """Call a compiled program with each of what is given, by a thread a core of a CPU; results on the host, in order.
+
+    XLA computes outside of Python's lock, and a small program leaves cores idle: with two threads on two cores
+    prediction in batches of 64 takes 0.6 (RNN) and 0.7 (LSTM, CNN) of the time. An accelerator, which has a queue, is
+    called by this thread alone, and so are several devices, which wait for one another, and what runs under a context
+    manager of JAX's configuration, which is this thread's own.
+
+    >>> [int(y) for y in on_each_core(jax.jit(lambda x: 2 * x), [1, 2, 3])]
+    [2, 4, 6]
+    """
+    first = program(given[0])  # compiles
+    rest = given[1:]
+    threads = min(cores(), len(rest)) if jax.default_backend() == "cpu" and jax.device_count() == 1 else 1
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        if threads < 2 or pool.submit(_configuration).result() != _configuration():
+            return jax.device_get([first, *map(program, rest)])
+        size = min(SHARE, -(-len(rest) // threads))
+        shares = [rest[start : start + size] for start in range(0, len(rest), size)]
+        done = list(pool.map(lambda share: jax.device_get([program(one) for one in share]), shares))
+    return [jax.device_get(first), *chain.from_iterable(done)]
+
+
+def _configuration() -> dict[str, Any]:
+    """Return JAX's configuration as it is for this thread."""
+    return {name: getattr(jax.config, name, None) for name in jax.config.values}

@@ -1,0 +1,64 @@
+"""Programs called by a thread a core give what one thread gives, and the context of the caller holds."""
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnn.layers import linear
+from jaxnn.training import machine, predict
+
+X = np.random.default_rng(0).normal(size=(70, 5)).astype(np.float32)
+
+
+@pytest.fixture
+def four_cores(monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+
+
+def recorded(threads):
+    """Make a program that notes which thread calls it."""
+
+    def program(x):
+        threads.add(threading.current_thread())
+        return jnp.sin(x)
+
+    return program
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3, 40])
+def test_results_are_those_of_one_thread_in_order(four_cores, calls):
+    given = [X[i] for i in range(calls)]
+    threads = set()
+    results = machine.on_each_core(recorded(threads), given)
+    np.testing.assert_array_equal(results, [np.asarray(jnp.sin(x)) for x in given])
+    assert (len(threads) > 1) == (calls > 2)
+    assert all(isinstance(result, np.ndarray) for result in results)
+
+
+def test_prediction_is_the_same_to_the_bit(four_cores, monkeypatch):
+    layer = linear(5, 3)
+    params, state = layer.init(jax.random.key(0))
+    many = predict(layer, params, state, X, batch_size=4)
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    np.testing.assert_array_equal(many, predict(layer, params, state, X, batch_size=4))
+
+
+def test_what_the_caller_has_set_for_its_thread_holds(four_cores):
+    threads = set()
+    with jax.enable_x64(True):
+        results = machine.on_each_core(recorded(threads), list(X.astype(np.float64)))
+    assert {result.dtype for result in results} == {np.dtype(np.float64)}
+    assert threads == {threading.current_thread()}
+
+
+def test_an_error_in_a_thread_is_the_callers(four_cores):
+    def program(x):
+        if x == 30:
+            raise ValueError("no 30")
+        return x
+
+    with pytest.raises(ValueError, match="no 30"):
+        machine.on_each_core(program, list(range(40)))
