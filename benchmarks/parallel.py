@@ -8,8 +8,7 @@ has one core, once in two processes with a core each, which add their gradients 
 The batch is the same, so it is the same run and two processes would at best take half of the time. The efficiency is
 t1 / (2 t2), of the fastest epoch of each (without compilation). A batch is 64 images, and 512, where there is more to
 compute for the same gradient to send. A thread of gloo's polls without a pause and shares the core with the one that
-computes, so a sum of any size takes a turn of the scheduler: 4 ms where its clock has 250 Hz. Prints a line a case and
-writes results/parallel.json.
+computes, so that a sum of any size waits for the scheduler. Prints a line a case and writes results/parallel.json.
 """
 
 import argparse

@@ -1,5 +1,7 @@
 """Programs called by a thread a core give what one thread gives, and the context of the caller holds."""
 
+import subprocess
+import sys
 import threading
 
 import jax
@@ -52,6 +54,32 @@ def test_what_the_caller_has_set_for_its_thread_holds(four_cores):
         results = machine.on_each_core(recorded(threads), list(X.astype(np.float64)))
     assert {result.dtype for result in results} == {np.dtype(np.float64)}
     assert threads == {threading.current_thread()}
+
+
+def test_a_mesh_of_the_caller_holds(four_cores):
+    threads, mesh = set(), jax.make_mesh((1,), ("data",))
+    with jax.set_mesh(mesh):
+        machine.on_each_core(recorded(threads), list(X))
+    assert threads == {threading.current_thread()}
+
+
+def test_freed_memory_is_kept():
+    """A second array of 64 MiB in a process of its own: its 16,384 pages come from the first one."""
+    code = """
+import resource
+import numpy as np
+from jaxnn.training import keep_freed_memory
+if not keep_freed_memory():
+    raise SystemExit(3)
+np.ones(2**23)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**23)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if ended.returncode == 3:
+        pytest.skip("this C library gives freed memory back")
+    assert int(ended.stdout) < 500, ended.stderr
 
 
 def test_an_error_in_a_thread_is_the_callers(four_cores):

@@ -11,7 +11,16 @@ from jaxnn.data import Dataset
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.models import cnn, lstm_classifier, mlp, rnn_classifier, transformer_classifier
 from jaxnn.optimizers import adam
-from jaxnn.training import epoch_order, epoch_program, init_train_state, no_progress, predict, run_keys, train_step
+from jaxnn.training import (
+    epoch_order,
+    epoch_program,
+    init_train_state,
+    keep_freed_memory,
+    no_progress,
+    predict,
+    run_keys,
+    train_step,
+)
 from jaxnn.types import Layer
 
 
@@ -38,6 +47,7 @@ def first_weights(network: str) -> dict[str, np.ndarray]:
 
 def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, weights: dict[str, np.ndarray]) -> Peer:
     """Make the network with these weights, and put the data on the device."""
+    keep_freed_memory()
     layer, keys = model(network, dropout), run_keys(0)
     optimizer = adam(rate)
     fresh, state = jax.jit(layer.init)(jax.random.key(0))

@@ -29,4 +29,7 @@ def linear(
     # As one matrix: over several leading axes the weight's gradient would copy them transposed, at twice the time.
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
     y = (rows @ weight.astype(x.dtype)).reshape(*x.shape[:-1], weight.shape[-1])
-    return y if bias is None else y + bias.astype(x.dtype)
+    if bias is None:
+        return y
+    # Broadcast before it is narrowed: so the bias's gradient, a sum over all rows, is taken in the bias's own dtype.
+    return y + jnp.broadcast_to(bias, y.shape).astype(x.dtype)

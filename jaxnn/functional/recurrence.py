@@ -1,6 +1,5 @@
 """What the recurrent networks share: a layer over all time steps and its derivative, and one step of all layers."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -41,29 +40,30 @@ def over_time(
     """
     products = linear(x, weights["input_weight"], weights["input_bias"])  # of all steps at once, [T, B, gates * H]
     recurrent = weights["recurrent_weight"], weights["recurrent_bias"]
-    final, outputs = _steps(cell, reverse, products, *recurrent, start, valid)
+    run = _loop if cell.with_slopes is None else _steps
+    final, outputs = run(cell, reverse, products, *recurrent, start, valid)
     return (outputs if valid is None else jnp.where(valid, outputs, jnp.zeros_like(outputs))), final
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _steps(
-    cell: Cell, reverse: bool, products: Array, weight: Array, bias: Array, start: Carry, valid: Array | None
-) -> tuple[Carry, Array]:
+def _loop(cell, reverse, products, weight, bias, start, valid):
     """Run the cell over the products x W + b [T, B, gates * H]; return the final carry and every step's h [T, B, H]."""
-    final, (outputs, _) = _with_slopes(cell, reverse, products, weight, bias, start, valid)
+    final, (outputs, _) = _scan(lambda *at: (cell.step(*at), ()), reverse, products, weight, bias, start, valid)
     return final, outputs
 
 
-def _with_slopes(cell, reverse, products, weight, bias, start, valid):
-    """Run the cell over the products; return the final carry, and every step's h and slopes."""
+_steps = jax.custom_jvp(_loop, nondiff_argnums=(0, 1))
 
-    def step(carry, at):
+
+def _scan(step, reverse, products, weight, bias, start, valid):
+    """Run `step(product, h U + b', carry) -> carry, kept`; return the final carry, every step's h and what it keeps."""
+
+    def body(carry, at):
         product, ok = at
-        new, slopes = cell.step(product, linear(carry[0], weight, bias), carry)
+        new, kept = step(product, linear(carry[0], weight, bias), carry)
         new = _where(ok, new, carry)
-        return new, (new[0], slopes)
+        return new, (new[0], kept)
 
-    return jax.lax.scan(step, start, (products, valid), reverse=reverse)
+    return jax.lax.scan(body, start, (products, valid), reverse=reverse)
 
 
 @_steps.defjvp
@@ -75,11 +75,11 @@ def _steps_jvp(cell, reverse, primals, tangents):
     """
     products, weight, bias, start, valid = primals
     dproducts, dweight, dbias, dstart, _ = tangents
-    final, (outputs, slopes) = _with_slopes(cell, reverse, products, weight, bias, start, valid)
+    final, (outputs, slopes) = _scan(cell.with_slopes, reverse, products, weight, bias, start, valid)
     first = start[0][None]
     before = jnp.concatenate([outputs, first])[1:] if reverse else jnp.concatenate([first, outputs])[:-1]
     dhidden = linear(before, dweight, dbias)
-    if cell.adds:  # one array to write at each step of the transposed loop, not two that are alike
+    if cell.by_sum:  # one array to write at each step of the transposed loop, not two that are alike
         dproducts, dhidden = dproducts + dhidden, jnp.zeros((len(outputs), 1, 1), dhidden.dtype)
 
     def step(dcarry, at):
@@ -148,8 +148,7 @@ def one_step(name: str, cell: Cell, params: Params, carry: Any, x: Any) -> tuple
     for i, weights in enumerate(params):
         start = tuple(part[i] for part in starts)
         recurrent = linear(start[0], weights["recurrent_weight"], weights["recurrent_bias"])
-        final, _ = cell.step(linear(x, weights["input_weight"], weights["input_bias"]), recurrent, start)
-        finals.append(final)
+        finals.append(cell.step(linear(x, weights["input_weight"], weights["input_bias"]), recurrent, start))
         x = finals[-1][0]
     return _stacked(finals), x
 

@@ -10,6 +10,7 @@ from jaxnn.training.evaluation import evaluate, predict
 from jaxnn.training.fit import fit
 from jaxnn.training.landscape import Landscape, filter_normalized, landscape, random_directions
 from jaxnn.training.lr_finder import LearningRates, Ramp, lr_finder, ramp
+from jaxnn.training.machine import keep_freed_memory
 from jaxnn.training.parallel import data_mesh, fully_sharded, gathered
 from jaxnn.training.per_example import (
     Influence,
@@ -68,6 +69,7 @@ __all__ = [
     "hessian_vector_product",
     "influence",
     "init_train_state",
+    "keep_freed_memory",
     "landscape",
     "load_weights",
     "lr_finder",

@@ -1,7 +1,7 @@
 """Evaluation and prediction over every example exactly once, in batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -21,7 +21,12 @@ def batches(dataset: Dataset, batch_size: int) -> Iterator[Dataset]:
     [2, 2, 1]
     """
     for start in range(0, dataset.size, batch_size):
-        yield Dataset(*(None if field is None else field[start : start + batch_size] for field in dataset))
+        yield _batch(dataset, start, batch_size)
+
+
+def _batch(dataset: Dataset, start: int, size: int) -> Dataset:
+    """Take the examples from there on, as many as there are."""
+    return Dataset(*(None if field is None else field[start : start + size] for field in dataset))
 
 
 def evaluation_step(model: Layer, loss: Loss, metrics: Mapping[str, Metric]) -> Callable[..., Totals]:
@@ -58,8 +63,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Compute the mean loss and metrics over every example, in evaluation mode (no dropout, running statistics).
 
-    The batch size changes speed and memory only. Raises ValueError for an empty set, unequal lengths, or a label that
-    the model has no output for.
+    The batch size changes speed and memory only; on a CPU as many batches as cores are computed at a time. Raises
+    ValueError for an empty set, unequal lengths, or a label that the model has no output for.
 
     >>> from jaxnn.layers import linear
     >>> from jaxnn.losses import softmax_cross_entropy
@@ -75,7 +80,8 @@ def evaluate(
     check_dataset("evaluate", dataset)
     check_labels("evaluate", model, params, state, dataset)
     step = _kept(_compiled_step, model, loss, tuple(metrics.items()))
-    return total_means(on_each_core(partial(step, params, state), list(batches(dataset, batch_size))))
+    starts = range(0, dataset.size, batch_size)
+    return total_means(on_each_core(lambda start: step(params, state, _batch(dataset, start, batch_size)), starts))
 
 
 def _kept(make: Any, *values: Any) -> Callable[..., Any]:
@@ -116,7 +122,8 @@ def check_labels(function: str, model: Layer, params: Params, state: State, data
 def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_size: int = 1000) -> np.ndarray:
     """Compute the model's outputs for every example, [N, ...] -> [N, ...], in evaluation mode, on the host.
 
-    Raises ValueError for no examples, TypeError for inputs that are no array.
+    On a CPU as many batches as cores are computed at a time. Raises ValueError for no examples, TypeError for inputs
+    that are no array.
 
     >>> from jaxnn.layers import flatten
     >>> predict(flatten(), (), (), np.zeros((5, 2, 2)), batch_size=2).shape
@@ -133,5 +140,5 @@ def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_si
         raise ValueError(f"predict got no examples (inputs have shape {np.shape(inputs)})")
     starts = range(0, len(inputs), batch_size)
     apply = _kept(_compiled_apply, model)
-    parts = [inputs[start : start + batch_size] for start in starts]
-    return np.concatenate(on_each_core(partial(apply, params, state), parts))
+    outputs = on_each_core(lambda start: apply(params, state, inputs[start : start + batch_size]), starts)
+    return np.concatenate(outputs)

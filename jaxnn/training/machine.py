@@ -1,6 +1,8 @@
 """What the machine has for a training: cores and memory."""
 
+import ctypes
 import os
+import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -8,7 +10,8 @@ from typing import Any
 
 import jax
 
-SHARE = 8  # calls that a thread takes at a time: Ctrl-C waits for them
+SHARE = 8  # calls that a thread takes at a time, one after the other: Ctrl-C waits for them
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # in glibc's malloc.h
 USUAL_MEMORY = 8 * 2**30  # bytes, where the system does not say how much it has
 
 
@@ -36,13 +39,30 @@ def device_memory() -> float:
         return USUAL_MEMORY
 
 
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory of large arrays that are freed; say whether it can, which glibc alone does.
+
+    glibc takes every block above 32 MiB from the system and gives it back at once, so a program that needs one at each
+    call gets its pages anew, cleared one by one: half of the time of a Transformer's inference whose feed-forward layer
+    is 2048 wide (batch 64; `python -m benchmarks.peers`). Afterwards the process holds the most that it ever needed.
+    For the main of a program, as the experiments and the benchmarks call it; an import does not. See mallopt(3).
+
+    >>> keep_freed_memory() in (True, False)
+    True
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    return bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
 def on_each_core(program: Callable[[Any], Any], given: Sequence[Any]) -> list[Any]:
     """Call a compiled program with each of what is given, by a thread a core of a CPU; results on the host, in order.
 
-    XLA computes outside of Python's lock, and a small program leaves cores idle: with two threads on two cores
-    prediction in batches of 64 takes 0.6 (RNN) and 0.7 (LSTM, CNN) of the time. An accelerator, which has a queue, is
-    called by this thread alone, and so are several devices, which wait for one another, and what runs under a context
-    manager of JAX's configuration, which is this thread's own.
+    XLA computes outside of Python's lock, and a small program leaves cores idle (inference in `python -m
+    benchmarks.peers`). As many calls as cores run at a time, so there is memory for as many. An accelerator, which has
+    a queue, is called by this thread alone, and so are several devices, which wait for one another, and what runs under
+    a context manager of JAX (a mesh, a precision), which is this thread's own. Something must be given.
 
     >>> [int(y) for y in on_each_core(jax.jit(lambda x: 2 * x), [1, 2, 3])]
     [2, 4, 6]
@@ -55,10 +75,11 @@ def on_each_core(program: Callable[[Any], Any], given: Sequence[Any]) -> list[An
             return jax.device_get([first, *map(program, rest)])
         size = min(SHARE, -(-len(rest) // threads))
         shares = [rest[start : start + size] for start in range(0, len(rest), size)]
-        done = list(pool.map(lambda share: jax.device_get([program(one) for one in share]), shares))
+        done = list(pool.map(lambda share: [jax.device_get(program(one)) for one in share], shares))
     return [jax.device_get(first), *chain.from_iterable(done)]
 
 
 def _configuration() -> dict[str, Any]:
-    """Return JAX's configuration as it is for this thread."""
-    return {name: getattr(jax.config, name, None) for name in jax.config.values}
+    """Return JAX's configuration as it is for this thread, with its mesh."""
+    values = {name: getattr(jax.config, name, None) for name in jax.config.values}
+    return values | {"mesh": jax.sharding.get_abstract_mesh()}

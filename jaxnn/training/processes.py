@@ -38,8 +38,8 @@ def initialize(
     calls with the same values.
 
     A process that is killed, fails, or gives no sign of life for 20 seconds ends the others too: each says so on stderr
-    and exits with 1. That an error in one of them may reach the others, an uncaught exception ends a process at once,
-    without its functions for the exit.
+    and exits with 1; where it is process 0, JAX may say so first, and abort, within a minute. That an error in one of
+    them may reach the others, an uncaught exception ends a process at once, without its functions for the exit.
 
     Raises ValueError for a part of the three, or an address that is none; TimeoutError where no process 0 answers for
     `timeout` seconds; RuntimeError when JAX has computed already.
@@ -149,12 +149,13 @@ def _watch_the_others() -> None:
 
 def _fail(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
     """End after an exception that nobody caught; the one that a lost process has made is explained by its name."""
-    if issubclass(kind, jax.errors.JaxRuntimeError):
-        reason = checks.first_line(error)
-        _say(f"a computation with the other processes has failed ({reason}): looking which of them is lost")
-        time.sleep(LOST_SECONDS + 3 * PULSE_SECONDS)  # the thread that watches ends this process before, if one is
     sys.__excepthook__(kind, error, traceback)
-    end_at_once(130 if issubclass(kind, KeyboardInterrupt) else 1)
+    try:
+        if issubclass(kind, jax.errors.JaxRuntimeError):
+            _say(f"a computation has failed ({checks.first_line(error)}): looking whether another process is lost")
+            time.sleep(LOST_SECONDS + 3 * PULSE_SECONDS)  # the thread that watches ends this process before, if one is
+    finally:  # Ctrl-C while it waits
+        end_at_once(130 if issubclass(kind, KeyboardInterrupt) else 1)
 
 
 def end_at_once(code: int) -> int:
