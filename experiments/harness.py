@@ -17,7 +17,7 @@ from experiments import devices
 from experiments.devices import Devices, is_first
 from jaxnn.files import write_whole
 from jaxnn.interop.trained import LABELS, PROGRAM
-from jaxnn.training import FitInterrupted, FitResult, NotFiniteError, keep_freed_memory, tensorboard
+from jaxnn.training import FitInterrupted, FitResult, NotFiniteError, tensorboard
 from jaxnn.training.parallel import gathered
 from jaxnn.training.processes import agree, end_at_once
 from jaxnn.training.resume import Record, refuse_unfinished
@@ -67,8 +67,7 @@ def main(config_type: type[Config], run: Callable[[Config], int]) -> None:
 
 
 def _set_up_jax() -> None:
-    """Keep compiled programs between runs, so that the second start of an experiment compiles nothing, and memory."""
-    keep_freed_memory()
+    """Keep compiled programs between runs: the second start of the same experiment compiles nothing."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxnn" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

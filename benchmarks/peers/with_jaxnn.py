@@ -15,7 +15,6 @@ from jaxnn.training import (
     epoch_order,
     epoch_program,
     init_train_state,
-    keep_freed_memory,
     no_progress,
     predict,
     run_keys,
@@ -47,7 +46,6 @@ def first_weights(network: str) -> dict[str, np.ndarray]:
 
 def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, weights: dict[str, np.ndarray]) -> Peer:
     """Make the network with these weights, and put the data on the device."""
-    keep_freed_memory()
     layer, keys = model(network, dropout), run_keys(0)
     optimizer = adam(rate)
     fresh, state = jax.jit(layer.init)(jax.random.key(0))
