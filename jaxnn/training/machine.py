@@ -43,9 +43,9 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory of large arrays that are freed; say whether it can, which glibc alone does.
 
     glibc takes every block above 32 MiB from the system and gives it back at once, so a program that needs one at each
-    call gets its pages anew, cleared one by one: half of the time of a Transformer's inference whose feed-forward layer
-    is 2048 wide (batch 64; `python -m benchmarks.peers`). Afterwards the process holds the most that it ever needed.
-    For the main of a program, as the benchmark calls it; it holds until the process ends. See mallopt(3).
+    call, as inference of a wide Transformer does, gets its pages anew, cleared one by one. Afterwards the process holds
+    the most that it ever needed. For the main of a program, as `benchmarks.peers` calls it; it holds until the process
+    ends. See mallopt(3).
 
     >>> keep_freed_memory()  # doctest: +SKIP
     True
@@ -70,8 +70,10 @@ def on_each_core(program: Callable[[Any], Any], given: Sequence[Any]) -> list[An
     first = program(given[0])  # compiles
     rest = given[1:]
     threads = min(cores(), len(rest)) if jax.default_backend() == "cpu" and jax.device_count() == 1 else 1
-    with ThreadPoolExecutor(max(threads, 1)) as pool:
-        if threads < 2 or pool.submit(_configuration).result() != _configuration():
+    if threads < 2:
+        return jax.device_get([first, *map(program, rest)])
+    with ThreadPoolExecutor(threads) as pool:
+        if pool.submit(_configuration).result() != _configuration():
             return jax.device_get([first, *map(program, rest)])
         size = min(SHARE, -(-len(rest) // threads))
         shares = [rest[start : start + size] for start in range(0, len(rest), size)]
