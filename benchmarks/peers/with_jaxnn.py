@@ -1,4 +1,8 @@
-"""The networks in jaxnn: the model is two pure functions, and a pass over the data is one compiled program."""
+"""The networks in jaxnn: the model is two pure functions, and a pass over the data is one compiled program.
+
+A CPU is made into a device a core. Networks whose operations are too small for two cores are trained on all of them,
+each with its part of the batch, as `fit(mesh=data_mesh())` does it.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +19,23 @@ from jaxnn.training import (
     epoch_order,
     epoch_program,
     init_train_state,
+    keep_freed_memory,
     no_progress,
     predict,
     run_keys,
     train_step,
 )
+from jaxnn.training.parallel import data_mesh, device_per_core
+from jaxnn.training.placement import ONE_DEVICE, place_state, place_whole, placement, split_inputs, split_step
 from jaxnn.types import Layer
+
+SPLIT = ("cnn", "rnn", "lstm")
+
+
+def set_up() -> None:
+    """Do what we advise for the main of a program, before anything is computed."""
+    keep_freed_memory()
+    device_per_core()
 
 
 def model(network: str, dropout: float) -> Layer:
@@ -51,12 +66,13 @@ def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, 
     fresh, state = jax.jit(layer.init)(jax.random.key(0))
     # Layers of dropout have a place in the tree and no parameters, so the leaves are the same without them.
     params = jax.tree.unflatten(jax.tree.structure(fresh), [jnp.asarray(leaf) for leaf in weights.values()])
-    step = train_step(layer, softmax_cross_entropy, optimizer)
-    dataset = jax.device_put(Dataset(data.inputs, data.labels))
+    place = placement(data_mesh(), None, batch, 1) if network in SPLIT else ONE_DEVICE
+    step = split_step(place, train_step(split_inputs(place, layer), softmax_cross_entropy, optimizer))
+    dataset = place_whole(place, Dataset(data.inputs, data.labels))
     run = jax.jit(epoch_program(step))
     first = Dataset(data.inputs[:batch], data.labels[:batch])
-    now = init_train_state(lambda _: (params, state), optimizer, keys.init)
-    empty = no_progress(step, now, first, keys.step)
+    now = place_state(place, init_train_state(lambda _: (params, state), optimizer, keys.init))
+    empty, keys = place_whole(place, (no_progress(step, now, first, keys.step), keys))
     epoch = 0
 
     def train() -> None:

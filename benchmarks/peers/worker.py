@@ -94,10 +94,10 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=6400)
     options = parser.parse_args()
 
-    if options.peer == "jaxnn":  # what we advise for the main of a program
-        from jaxnn.training import keep_freed_memory
+    if options.peer == "jaxnn":
+        from benchmarks.peers.with_jaxnn import set_up
 
-        keep_freed_memory()
+        set_up()
     with np.load(options.weights) as file:
         start = starter(options.peer, options.network, dict(file))
     if options.check:

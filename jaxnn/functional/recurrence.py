@@ -9,6 +9,7 @@ from jaxnn import checks
 from jaxnn.functional.cells import Carry, Cell
 from jaxnn.functional.dense import linear
 from jaxnn.functional.randomness import dropout
+from jaxnn.functional.shards import by_shard
 from jaxnn.types import Array, Params, Size
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -38,10 +39,14 @@ def over_time(
     >>> outputs[:, 0, 0].tolist()
     [1.0, 2.0, 3.0]
     """
-    products = linear(x, weights["input_weight"], weights["input_bias"])  # of all steps at once, [T, B, gates * H]
-    recurrent = weights["recurrent_weight"], weights["recurrent_bias"]
     run = _loop if cell.with_slopes is None else _steps
-    final, outputs = run(cell, reverse, products, *recurrent, start, valid)
+
+    def layer(weights, x, start, valid):
+        products = linear(x, weights["input_weight"], weights["input_bias"])  # of all steps at once, [T, B, gates * H]
+        recurrent = weights["recurrent_weight"], weights["recurrent_bias"]
+        return run(cell, reverse, products, *recurrent, start, valid)
+
+    final, outputs = by_shard(layer, (1, 0, 1), (0, 1), weights, x, start, valid)
     return (outputs if valid is None else jnp.where(valid, outputs, jnp.zeros_like(outputs))), final
 
 

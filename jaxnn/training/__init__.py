@@ -11,7 +11,7 @@ from jaxnn.training.fit import fit
 from jaxnn.training.landscape import Landscape, filter_normalized, landscape, random_directions
 from jaxnn.training.lr_finder import LearningRates, Ramp, lr_finder, ramp
 from jaxnn.training.machine import keep_freed_memory
-from jaxnn.training.parallel import data_mesh, fully_sharded, gathered
+from jaxnn.training.parallel import data_mesh, device_per_core, fully_sharded, gathered
 from jaxnn.training.per_example import (
     Influence,
     NoiseScale,
@@ -52,6 +52,7 @@ __all__ = [
     "TrainState",
     "checkpoints",
     "data_mesh",
+    "device_per_core",
     "doctor",
     "early_stopping",
     "ensemble_predict",

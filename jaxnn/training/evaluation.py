@@ -80,8 +80,17 @@ def evaluate(
     check_dataset("evaluate", dataset)
     check_labels("evaluate", model, params, state, dataset)
     step = _kept(_compiled_step, model, loss, tuple(metrics.items()))
+    params, state = _on_one_device((params, state))
     starts = range(0, dataset.size, batch_size)
     return total_means(on_each_core(lambda start: step(params, state, _batch(dataset, start, batch_size)), starts))
+
+
+def _on_one_device(values: Any) -> Any:
+    """Take the copy of the first device where all of them hold the same, which would compute the same, too."""
+    leaves, form = jax.tree.flatten(values)
+    if not all(isinstance(leaf, jax.Array) and leaf.is_fully_replicated for leaf in leaves):
+        return values
+    return jax.tree.unflatten(form, [leaf.addressable_data(0) for leaf in leaves])
 
 
 def _kept(make: Any, *values: Any) -> Callable[..., Any]:
@@ -140,5 +149,6 @@ def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_si
         raise ValueError(f"predict got no examples (inputs have shape {np.shape(inputs)})")
     starts = range(0, len(inputs), batch_size)
     apply = _kept(_compiled_apply, model)
+    params, state = _on_one_device((params, state))
     outputs = on_each_core(lambda start: apply(params, state, inputs[start : start + batch_size]), starts)
     return np.concatenate(outputs)

@@ -12,8 +12,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxnn.data import Dataset, Stream
 from jaxnn.data.stream import load_grain
+from jaxnn.functional.shards import DATA
 from jaxnn.training.epoch import epoch_order, host_order
-from jaxnn.training.placement import DATA, ONE_DEVICE, Placement, place_whole
+from jaxnn.training.placement import ONE_DEVICE, Placement, place_whole
 from jaxnn.training.result import NotReadError
 from jaxnn.training.state import RunKeys
 

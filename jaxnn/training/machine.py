@@ -61,15 +61,16 @@ def on_each_core(program: Callable[[Any], Any], given: Sequence[Any]) -> list[An
 
     XLA computes outside of Python's lock, and a small program leaves cores idle (inference in `python -m
     benchmarks.peers`). As many calls as cores run at a time, so there is memory for as many. An accelerator, which has
-    a queue, is called by this thread alone, and so are several devices, which wait for one another, and what runs under
-    a context manager of JAX (a mesh, a precision), which is this thread's own. Something must be given.
+    a queue, is called by this thread alone, and so is a program on several devices, which wait for one another, and
+    what runs under a context manager of JAX (a mesh, a precision), which is this thread's own. Something must be given.
 
     >>> [int(y) for y in on_each_core(jax.jit(lambda x: 2 * x), [1, 2, 3])]
     [2, 4, 6]
     """
     first = program(given[0])  # compiles
     rest = given[1:]
-    threads = min(cores(), len(rest)) if jax.default_backend() == "cpu" and jax.device_count() == 1 else 1
+    alone = all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(first) if isinstance(leaf, jax.Array))
+    threads = min(cores(), len(rest)) if jax.default_backend() == "cpu" and alone else 1
     if threads < 2:
         return jax.device_get([first, *map(program, rest)])
     with ThreadPoolExecutor(threads) as pool:

@@ -10,10 +10,11 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jaxnn import checks
-from jaxnn.training.placement import DATA
+from jaxnn.functional.shards import DATA
+from jaxnn.training.machine import cores
 from jaxnn.training.processes import initialize
 
-__all__ = ["data_mesh", "fully_sharded", "gathered", "initialize"]
+__all__ = ["data_mesh", "device_per_core", "fully_sharded", "gathered", "initialize"]
 
 SMALLEST = 1024  # numbers in an array that is worth splitting: less is sent in no less time
 
@@ -42,6 +43,26 @@ def data_mesh(devices: int | None = None) -> Mesh:
                     f"{own[0].platform} device{'s' * (len(own) > 1)}{where}{cpu if own[0].platform == 'cpu' else ''}"
                 )
     return Mesh(np.array([device for own in by_process.values() for device in own[:devices]]), (DATA,))
+
+
+def device_per_core() -> None:
+    """Make a CPU as many devices as this process has cores; for the main of a program, before anything is computed.
+
+    `fit(mesh=data_mesh())` then computes a part of each batch on each core, with a sum over the cores once a step. For
+    the recurrent and the convolutional networks that is faster than one device, whose products and convolutions of a
+    small batch are too small to be shared between cores (`python -m benchmarks.peers`); not for a perceptron, whose
+    update takes longer than its gradient. An accelerator stays as it is.
+
+    Raises RuntimeError if JAX has computed something.
+
+    >>> device_per_core()  # doctest: +SKIP
+    """
+    try:
+        jax.config.update("jax_num_cpu_devices", cores())
+    except RuntimeError as error:
+        raise RuntimeError(
+            "device_per_core came too late: JAX has made its devices; call it before anything is computed"
+        ) from error
 
 
 def fully_sharded(mesh: Mesh | AbstractMesh, path: str, leaf: Any) -> PartitionSpec:

@@ -10,12 +10,11 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jaxnn import checks, tree
 from jaxnn.data import Dataset
+from jaxnn.functional.shards import DATA
 from jaxnn.training.epoch import Augment
 from jaxnn.training.state import TrainState
 from jaxnn.training.step import Step
 from jaxnn.types import Layer
-
-DATA = "data"  # the axis of the mesh that batches are split along
 
 Rule: TypeAlias = Callable[[Any, str, Any], PartitionSpec]
 """`rule(mesh, path, leaf) -> PartitionSpec`: how an array of the parameters or the optimizer's state is split."""
@@ -131,7 +130,8 @@ def split_inputs(place: Placement, model: Layer) -> Layer:
         return model
 
     def apply(params, state, x, *, key=None, train=False):
-        return model.apply(_at_use(mesh, rule, params), state, _split(mesh, x), key=key, train=train)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # what `functional.shards` asks for
+            return model.apply(_at_use(mesh, rule, params), state, _split(mesh, x), key=key, train=train)
 
     return model._replace(apply=apply)
 

@@ -1,0 +1,76 @@
+"""`python tests/shards_run.py OUT`: recurrent networks on one device and on four, in float64; what came out as JSON."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_enable_x64", True)
+if cache := os.environ.get("TEST_XLA_CACHE"):
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+
+from jaxnn import functional, layers  # noqa: E402
+from jaxnn.data import Dataset  # noqa: E402
+from jaxnn.losses import softmax_cross_entropy  # noqa: E402
+from jaxnn.models import gru_classifier, lstm_classifier  # noqa: E402
+from jaxnn.training import evaluate, fit, predict  # noqa: E402
+from jaxnn.training.parallel import data_mesh, device_per_core  # noqa: E402
+
+
+def float64(layer):
+    return layer._replace(init=lambda key: jax.tree.map(lambda leaf: leaf.astype(float), layer.init(key)))
+
+
+def trained(model, inputs, targets, mesh):
+    """Train two epochs with dropout and a last batch that cannot be split; return losses and answers."""
+    data = Dataset(inputs, targets)
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    result = fit(
+        *(float64(model), softmax_cross_entropy, optimizer, data),
+        **{"epochs": 2, "batch_size": 16, "validation": data, "mesh": mesh, "verbose": False},
+    )
+    params, state = result.train_state.params, result.train_state.model_state
+    names = ("loss", "validation_loss", "gradient_norm")
+    return {
+        "history": [[record[name] for name in names] for record in result.history],
+        "loss": evaluate(model, params, state, data, softmax_cross_entropy, batch_size=8)["loss"],
+        "logits": predict(model, params, state, inputs, batch_size=8).tolist(),
+    }
+
+
+def collectives(mesh):
+    """Count what the devices send one another for the gradient of an LSTM on rows of 16 examples."""
+    params, _ = layers.lstm(8, 16, num_layers=2).init(jax.random.key(0))
+    x = jax.device_put(jnp.ones((16, 5, 8), jnp.float32), jax.NamedSharding(mesh, jax.P("data")))
+    params = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
+    with jax.set_mesh(mesh):
+        gradient = jax.jit(jax.grad(lambda params: functional.lstm(params, x)[0].sum()))
+        program = gradient.lower(params).compile().as_text()
+    return {name: program.count(f" {name}(") for name in ("all-gather", "all-reduce", "collective-permute")}
+
+
+def main(out: Path) -> None:
+    random = np.random.default_rng(0)
+    rows, tokens = random.normal(size=(53, 7, 8)), random.integers(0, 5, (53, 7))
+    targets = random.integers(0, 3, 53)
+    lstm, gru = lstm_classifier(8, 16, 2, 3), gru_classifier(8, 16, 2, 3, vocabulary_size=5, pad_id=0)
+    found = {"collectives": collectives(data_mesh())}
+    for name, model, inputs in (("lstm", lstm, rows), ("gru with padding", gru, tokens)):
+        found[name] = [trained(model, inputs, targets, mesh) for mesh in (None, data_mesh())]
+    try:
+        device_per_core()
+    except RuntimeError as error:
+        found["too late"] = str(error)
+    out.write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
