@@ -1,17 +1,21 @@
 """Evaluation and prediction over every example exactly once, in batches."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnn import checks
 from jaxnn.data import Dataset, Stream, check_dataset
-from jaxnn.training.machine import on_each_core
+from jaxnn.training.machine import cores, on_each_core
 from jaxnn.training.step import Totals, measure
 from jaxnn.types import Layer, Loss, Metric, Params, State
+
+CALL_BATCHES, CALL_BYTES = 16, 2**24  # that a call takes of them, at most
 
 
 def batches(dataset: Dataset, batch_size: int) -> Iterator[Dataset]:
@@ -21,12 +25,7 @@ def batches(dataset: Dataset, batch_size: int) -> Iterator[Dataset]:
     [2, 2, 1]
     """
     for start in range(0, dataset.size, batch_size):
-        yield _batch(dataset, start, batch_size)
-
-
-def _batch(dataset: Dataset, start: int, size: int) -> Dataset:
-    """Take the examples from there on, as many as there are."""
-    return Dataset(*(None if field is None else field[start : start + size] for field in dataset))
+        yield _rows(dataset, start, batch_size)
 
 
 def evaluation_step(model: Layer, loss: Loss, metrics: Mapping[str, Metric]) -> Callable[..., Totals]:
@@ -80,9 +79,60 @@ def evaluate(
     check_dataset("evaluate", dataset)
     check_labels("evaluate", model, params, state, dataset)
     step = _kept(_compiled_step, model, loss, tuple(metrics.items()))
+    return total_means(_of_every_batch(step, params, state, dataset, dataset.size, batch_size))
+
+
+def _of_every_batch(program: Any, params: Params, state: State, data: Any, size: int, batch_size: int) -> list[Any]:
+    """Compute `program(params, state, batch)` of every batch in order, on the host.
+
+    On a CPU a call takes several batches, one after the other in a loop: calls one by one wait for a core beside a free
+    one, since a thread that another has just woken stays where that one was (Linux moves it after milliseconds).
+    """
     params, state = _on_one_device((params, state))
-    starts = range(0, dataset.size, batch_size)
-    return total_means(on_each_core(lambda start: step(params, state, _batch(dataset, start, batch_size)), starts))
+    full = size // batch_size
+    many = _batches_of_a_call(_rows(data, 0, batch_size), full)
+    several, results = _kept(_compiled_loop, program), []
+
+    def call(at):
+        first, count = at
+        taken = _rows(data, first * batch_size, many * batch_size)
+        return several(params, state, jax.tree.map(lambda field: _stacked(field, many, batch_size), taken), count)
+
+    if many > 1:
+        calls = [(first, min(many, full - first)) for first in range(0, full, many)]
+        for (_, count), found in zip(calls, on_each_core(call, [(0, 0), *calls])[1:], strict=True):  # (0, 0) compiles
+            results += _unstacked(found, count)
+    if starts := range(len(results) * batch_size, size, batch_size):
+        results += on_each_core(lambda start: program(params, state, _rows(data, start, batch_size)), starts)
+    return results
+
+
+def _rows(data: Any, start: int, count: int) -> Any:
+    """Take the examples from there on, as many as there are."""
+    return jax.tree.map(lambda field: field[start : start + count], data)
+
+
+def _batches_of_a_call(batch: Any, full: int) -> int:
+    """Choose how many of `full` batches a call takes: as many for each core, within the limits of memory."""
+    if jax.default_backend() != "cpu":
+        return 1
+    size = sum(field.nbytes for field in jax.tree.leaves(batch))
+    most = max(1, min(CALL_BATCHES, CALL_BYTES // max(size, 1)))
+    calls = cores() * math.ceil(full / (cores() * most))
+    return math.ceil(full / max(calls, 1))
+
+
+def _stacked(rows: Any, many: int, batch_size: int) -> np.ndarray:
+    """Arrange rows in batches, [many, batch_size, ...]; zeros where there are fewer."""
+    rows = np.asarray(rows)
+    if len(rows) < many * batch_size:
+        rows = np.concatenate([rows, np.zeros((many * batch_size - len(rows), *rows.shape[1:]), rows.dtype)])
+    return rows.reshape(many, batch_size, *rows.shape[1:])
+
+
+def _unstacked(values: Any, count: int) -> list[Any]:
+    """Take the first `count` batches apart."""
+    return [jax.tree.map(lambda field, i=i: field[i], values) for i in range(count)]
 
 
 def _on_one_device(values: Any) -> Any:
@@ -111,6 +161,25 @@ def _compiled_step(model: Layer, loss: Loss, metrics: tuple[tuple[str, Metric], 
 @lru_cache(maxsize=16)
 def _compiled_apply(model: Layer) -> Callable[..., Any]:
     return jax.jit(lambda params, state, x: model.apply(params, state, x)[0])
+
+
+@lru_cache(maxsize=16)
+def _compiled_loop(program: Any) -> Callable[..., Any]:
+    """Make `(params, state, batches, count) -> results` of the first `count` batches, stacked."""
+
+    def run(params, state, batches, count):
+        def result(i):
+            return program(params, state, jax.tree.map(lambda field: field[i], batches))
+
+        shapes = jax.eval_shape(result, 0)
+        empty = jax.tree.map(lambda x: jnp.zeros((len(jax.tree.leaves(batches)[0]), *x.shape), x.dtype), shapes)
+
+        def one_batch(i, results):
+            return jax.tree.map(lambda all_of_it, new: all_of_it.at[i].set(new), results, result(i))
+
+        return jax.lax.fori_loop(0, count, one_batch, empty)
+
+    return jax.jit(run)
 
 
 def check_labels(function: str, model: Layer, params: Params, state: State, dataset: Dataset | Stream) -> int | None:
@@ -147,8 +216,5 @@ def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_si
         raise ValueError("predict expected inputs with the examples on axis 0 but got a single number")
     if len(inputs) == 0:
         raise ValueError(f"predict got no examples (inputs have shape {np.shape(inputs)})")
-    starts = range(0, len(inputs), batch_size)
     apply = _kept(_compiled_apply, model)
-    params, state = _on_one_device((params, state))
-    outputs = on_each_core(lambda start: apply(params, state, inputs[start : start + batch_size]), starts)
-    return np.concatenate(outputs)
+    return np.concatenate(_of_every_batch(apply, params, state, inputs, len(inputs), batch_size))
