@@ -9,8 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnn.data import Dataset
 from jaxnn.layers import linear
-from jaxnn.training import machine, predict
+from jaxnn.losses import softmax_cross_entropy
+from jaxnn.metrics import accuracy
+from jaxnn.training import evaluate, evaluation, machine, predict
 
 X = np.random.default_rng(0).normal(size=(70, 5)).astype(np.float32)
 
@@ -46,6 +49,41 @@ def test_prediction_is_the_same_to_the_bit(four_cores, monkeypatch):
     many = predict(layer, params, state, X, batch_size=4)
     monkeypatch.setattr(machine, "cores", lambda: 1)
     np.testing.assert_array_equal(many, predict(layer, params, state, X, batch_size=4))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 35, 69, 70, 100])
+@pytest.mark.parametrize("on_device", [False, True])
+def test_every_example_is_predicted_once_in_order(four_cores, batch_size, on_device):
+    layer = linear(5, 3)
+    params, state = layer.init(jax.random.key(0))
+    outputs = predict(layer, params, state, jnp.asarray(X) if on_device else X, batch_size=batch_size)
+    np.testing.assert_allclose(outputs, X @ params["weight"] + params["bias"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 35, 100])
+def test_every_example_is_evaluated_once(four_cores, batch_size):
+    layer = linear(5, 3)
+    params, state = layer.init(jax.random.key(0))
+    targets = np.random.default_rng(1).integers(0, 3, 70)
+    weights = np.random.default_rng(2).uniform(size=70).astype(np.float32)
+    data = Dataset(X, targets, weights)
+    found = evaluate(layer, params, state, data, softmax_cross_entropy, {"accuracy": accuracy}, batch_size=batch_size)
+    logits = np.asarray(X @ params["weight"] + params["bias"], np.float64)
+    losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(70), targets]
+    assert found["loss"] == pytest.approx((losses * weights).sum() / weights.sum(), rel=1e-6)
+    assert found["accuracy"] == np.mean(logits.argmax(-1) == targets)
+
+
+def test_a_call_takes_batches_within_its_limits(monkeypatch):
+    monkeypatch.setattr(evaluation, "cores", lambda: 4)
+    rows = np.zeros((8, 100), np.float32)
+    assert evaluation._batches_of_a_call(rows, 3) == 1  # each core has one
+    assert evaluation._batches_of_a_call(rows, 40) == 10  # one call a core
+    assert evaluation._batches_of_a_call(rows, 100) == 13  # two calls a core, of 16 batches at most
+    monkeypatch.setattr(evaluation, "CALL_BYTES", 4 * rows.nbytes)
+    assert evaluation._batches_of_a_call(rows, 100) == 4
+    monkeypatch.setattr(evaluation, "CALL_BYTES", rows.nbytes - 1)
+    assert evaluation._batches_of_a_call(rows, 100) == 1
 
 
 def test_what_the_caller_has_set_for_its_thread_holds(four_cores):
