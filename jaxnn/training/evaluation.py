@@ -15,7 +15,7 @@ from jaxnn.training.machine import cores, on_each_core
 from jaxnn.training.step import Totals, measure
 from jaxnn.types import Layer, Loss, Metric, Params, State
 
-CALL_BATCHES, CALL_BYTES = 16, 2**24  # that a call takes of them, at most
+CALL_BATCHES, CALL_BYTES = 16, 2**24  # that a call takes, at most; Ctrl-C waits for it
 
 
 def batches(dataset: Dataset, batch_size: int) -> Iterator[Dataset]:
@@ -90,7 +90,8 @@ def _of_every_batch(program: Any, params: Params, state: State, data: Any, size:
     """
     params, state = _on_one_device((params, state))
     full = size // batch_size
-    many = _batches_of_a_call(_rows(data, 0, batch_size), full)
+    first_batch = _rows(data, 0, batch_size)
+    many = _batches_of_a_call((first_batch, jax.eval_shape(program, params, state, first_batch)), full)
     several, results = _kept(_compiled_loop, program), []
 
     def call(at):
@@ -113,10 +114,13 @@ def _rows(data: Any, start: int, count: int) -> Any:
 
 
 def _batches_of_a_call(batch: Any, full: int) -> int:
-    """Choose how many of `full` batches a call takes: as many for each core, within the limits of memory."""
+    """Choose how many of `full` batches a call takes: as many for each core, within the limits of memory.
+
+    `batch` is one with its results.
+    """
     if jax.default_backend() != "cpu":
         return 1
-    size = sum(field.nbytes for field in jax.tree.leaves(batch))
+    size = sum(field.size * field.dtype.itemsize for field in jax.tree.leaves(batch))
     most = max(1, min(CALL_BATCHES, CALL_BYTES // max(size, 1)))
     calls = cores() * math.ceil(full / (cores() * most))
     return math.ceil(full / max(calls, 1))

@@ -5,12 +5,10 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from typing import Any
 
 import jax
 
-SHARE = 8  # calls that a thread takes at a time, one after the other: Ctrl-C waits for them
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # in glibc's malloc.h
 USUAL_MEMORY = 8 * 2**30  # bytes, where the system does not say how much it has
 
@@ -76,10 +74,7 @@ def on_each_core(program: Callable[[Any], Any], given: Sequence[Any]) -> list[An
     with ThreadPoolExecutor(threads) as pool:
         if pool.submit(_configuration).result() != _configuration():
             return jax.device_get([first, *map(program, rest)])
-        size = min(SHARE, -(-len(rest) // threads))
-        shares = [rest[start : start + size] for start in range(0, len(rest), size)]
-        done = list(pool.map(lambda share: [jax.device_get(program(one)) for one in share], shares))
-    return [jax.device_get(first), *chain.from_iterable(done)]
+        return [jax.device_get(first), *pool.map(lambda one: jax.device_get(program(one)), rest)]
 
 
 def _configuration() -> dict[str, Any]:
