@@ -101,18 +101,22 @@ def test_a_mesh_of_the_caller_holds(four_cores):
     assert threads == {threading.current_thread()}
 
 
-def test_freed_memory_is_kept():
-    """A second array of 64 MiB in a process of its own: its 16,384 pages come from the first one."""
-    code = """
+@pytest.mark.parametrize(("megabytes", "options"), [(64, ""), (40, "one_arena=True")])
+def test_freed_memory_is_kept(megabytes, options):
+    """A second array in a thread of a process of its own: its thousands of pages come from the first one."""
+    code = f"""
 import resource
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxnn.training import keep_freed_memory
-if not keep_freed_memory():
+if not keep_freed_memory({options}):
     raise SystemExit(3)
-np.ones(2**23)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(2**23)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+with ThreadPoolExecutor(1) as pool:
+    made = lambda: pool.submit(lambda: np.ones({megabytes} * 2**17).sum()).result()
+    made()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    made()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if ended.returncode == 3:

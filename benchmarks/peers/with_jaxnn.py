@@ -30,11 +30,12 @@ from jaxnn.training.placement import ONE_DEVICE, place_state, place_whole, place
 from jaxnn.types import Layer
 
 SPLIT = ("cnn", "rnn", "lstm")
+LARGE = 256  # examples in a batch whose arrays are tens of megabytes
 
 
-def set_up() -> None:
+def set_up(batch: int) -> None:
     """Do what we advise for the main of a program, before anything is computed."""
-    keep_freed_memory()
+    keep_freed_memory(one_arena=batch >= LARGE)
     device_per_core()
 
 

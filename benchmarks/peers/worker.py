@@ -97,7 +97,7 @@ def main() -> None:
     if options.peer == "jaxnn":
         from benchmarks.peers.with_jaxnn import set_up
 
-        set_up()
+        set_up(options.batch)
     with np.load(options.weights) as file:
         start = starter(options.peer, options.network, dict(file))
     if options.check:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # in glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # in glibc's malloc.h
 USUAL_MEMORY = 8 * 2**30  # bytes, where the system does not say how much it has
 
 
@@ -37,12 +37,19 @@ def device_memory() -> float:
         return USUAL_MEMORY
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(*, one_arena: bool = False) -> bool:
     """Let this process keep the memory of large arrays that are freed; say whether it can, which glibc alone does.
 
     glibc takes every block above 32 MiB from the system and gives it back at once, so a program that needs one at each
     call, as inference of a wide Transformer does, gets its pages anew, cleared one by one. Afterwards the process holds
-    the most that it ever needed. For the main of a program, as `benchmarks.peers` calls it; it holds until the process
+    the most that it ever needed.
+
+    Each thread takes memory from an arena of its own, which still gives back blocks of up to 64 MiB. With `one_arena`
+    all share the one that keeps everything: for programs with arrays of tens of megabytes (in `benchmarks.peers`
+    inference in batches of 512 takes the LSTM 0.6, the Transformer 0.5 of the time). Small ones are slower for it, since
+    memory then moves from core to core (a step of the CNN on a batch of 64 takes 1.2 of the time).
+
+    For the main of a program, before it computes anything, as `benchmarks.peers` calls it; it holds until the process
     ends. See mallopt(3).
 
     >>> keep_freed_memory()  # doctest: +SKIP
@@ -51,7 +58,8 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)
-    return bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1} | ({M_ARENA_MAX: 1} if one_arena else {})
+    return all([library.mallopt(name, value) for name, value in settings.items()])
 
 
 def on_each_core(program: Callable[[Any], Any], given: Sequence[Any]) -> list[Any]:
