@@ -46,8 +46,8 @@ def keep_freed_memory(*, one_arena: bool = False) -> bool:
 
     Each thread takes memory from an arena of its own, which still gives back blocks of up to 64 MiB. With `one_arena`
     all share the one that keeps everything: for programs with arrays of tens of megabytes (in `benchmarks.peers`
-    inference in batches of 512 takes the LSTM 0.6, the Transformer 0.5 of the time). Small ones are slower for it, since
-    memory then moves from core to core (a step of the CNN on a batch of 64 takes 1.2 of the time).
+    inference in batches of 512 takes the LSTM 0.6, the Transformer 0.5 of the time). With small arrays it is slower (a
+    step of the CNN on a batch of 64 takes 1.2 of the time): threads then share a lock and each other's memory.
 
     For the main of a program, before it computes anything, as `benchmarks.peers` calls it; it holds until the process
     ends. See mallopt(3).
@@ -59,7 +59,7 @@ def keep_freed_memory(*, one_arena: bool = False) -> bool:
         return False
     library = ctypes.CDLL(None)
     settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1} | ({M_ARENA_MAX: 1} if one_arena else {})
-    return all([library.mallopt(name, value) for name, value in settings.items()])
+    return all(library.mallopt(name, value) for name, value in settings.items())
 
 
 def on_each_core(program: Callable[[Any], Any], given: Sequence[Any]) -> list[Any]:
