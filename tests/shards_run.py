@@ -38,6 +38,11 @@ def trained(model, inputs, targets, mesh):
         **{"epochs": 2, "batch_size": 16, "validation": data, "mesh": mesh, "verbose": False},
     )
     params, state = result.train_state.params, result.train_state.model_state
+    if mesh is not None:  # where inputs are split, or under a mesh of the caller, all devices compute
+        split = jax.device_put(inputs[:16], jax.NamedSharding(mesh, jax.P("data")))
+        with jax.set_mesh(mesh):
+            under_mesh = predict(model, params, state, inputs[:16], batch_size=8)
+        np.testing.assert_allclose(predict(model, params, state, split, batch_size=8), under_mesh, rtol=1e-12)
     names = ("loss", "validation_loss", "gradient_norm")
     return {
         "history": [[record[name] for name in names] for record in result.history],

@@ -21,6 +21,7 @@ X = np.random.default_rng(0).normal(size=(70, 5)).astype(np.float32)
 @pytest.fixture
 def four_cores(monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.setattr(evaluation, "cores", lambda: 4)
 
 
 def recorded(threads):
@@ -48,6 +49,7 @@ def test_prediction_is_the_same_to_the_bit(four_cores, monkeypatch):
     params, state = layer.init(jax.random.key(0))
     many = predict(layer, params, state, X, batch_size=4)
     monkeypatch.setattr(machine, "cores", lambda: 1)
+    monkeypatch.setattr(evaluation, "cores", lambda: 1)
     np.testing.assert_array_equal(many, predict(layer, params, state, X, batch_size=4))
 
 
@@ -78,10 +80,10 @@ def test_a_call_takes_batches_within_its_limits(monkeypatch):
     monkeypatch.setattr(evaluation, "cores", lambda: 4)
     rows = np.zeros((8, 100), np.float32)
     assert evaluation._batches_of_a_call(rows, 3) == 1  # each core has one
-    assert evaluation._batches_of_a_call(rows, 40) == 10  # one call a core
-    assert evaluation._batches_of_a_call(rows, 100) == 13  # two calls a core, of 16 batches at most
+    assert evaluation._batches_of_a_call(rows, 20) == 5  # one call a core
+    assert evaluation._batches_of_a_call(rows, 40) == 5  # two calls a core, of 8 batches at most
     monkeypatch.setattr(evaluation, "CALL_BYTES", 4 * rows.nbytes)
-    assert evaluation._batches_of_a_call(rows, 100) == 4
+    assert evaluation._batches_of_a_call(rows, 100) == 4  # seven calls a core
     monkeypatch.setattr(evaluation, "CALL_BYTES", rows.nbytes - 1)
     assert evaluation._batches_of_a_call(rows, 100) == 1
 

@@ -4,6 +4,8 @@ A CPU is made into a device a core. Networks whose operations are too small for 
 each with its part of the batch, as `fit(mesh=data_mesh())` does it.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +69,8 @@ def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, 
     fresh, state = jax.jit(layer.init)(jax.random.key(0))
     # Layers of dropout have a place in the tree and no parameters, so the leaves are the same without them.
     params = jax.tree.unflatten(jax.tree.structure(fresh), [jnp.asarray(leaf) for leaf in weights.values()])
-    place = placement(data_mesh(), None, batch, 1) if network in SPLIT else ONE_DEVICE
+    devices = math.gcd(batch, jax.device_count()) if network in SPLIT else 1  # as many as divide the batch
+    place = ONE_DEVICE if devices == 1 else placement(data_mesh(devices), None, batch, 1)
     step = split_step(place, train_step(split_inputs(place, layer), softmax_cross_entropy, optimizer))
     dataset = place_whole(place, Dataset(data.inputs, data.labels))
     run = jax.jit(epoch_program(step))

@@ -18,8 +18,8 @@ def by_shard(
     The batch is the axis `in_axes[i]` of every array in the i-th of `args` and `out_axes[j]` of those in the j-th
     result, and no example may depend on another. XLA splits a program among devices by itself, but not where time and
     batch become the rows of one matrix: there it computes the whole batch on every device. Which devices, the mesh of
-    the context says, as `fit(mesh=...)` or `jax.set_mesh` sets it; without one, or where its axis "data" is not its
-    only one or does not divide the batch, it is `function(params, *args)` as it stands.
+    the context says, as `fit(mesh=...)` or `jax.set_mesh(data_mesh())` sets it: with "data" as its only axis, which is
+    left to XLA (`AxisType.Auto`) and divides the batch. Else it is `function(params, *args)` as it stands.
 
     >>> weight, x = jax.numpy.ones((3, 2)), jax.numpy.ones((5, 4, 3))
     >>> by_shard(lambda weight, x: (x @ weight,), (1,), (1,), weight, x)[0].shape

@@ -15,7 +15,7 @@ from jaxnn.training.machine import cores, on_each_core
 from jaxnn.training.step import Totals, measure
 from jaxnn.types import Layer, Loss, Metric, Params, State
 
-CALL_BATCHES, CALL_BYTES = 16, 2**24  # that a call takes, at most; Ctrl-C waits for it
+CALL_BATCHES, CALL_BYTES = 8, 2**24  # that a call takes, at most; Ctrl-C waits for it
 
 
 def batches(dataset: Dataset, batch_size: int) -> Iterator[Dataset]:
@@ -88,24 +88,32 @@ def _of_every_batch(program: Any, params: Params, state: State, data: Any, size:
     On a CPU a call takes several batches, one after the other in a loop: calls one by one wait for a core beside a free
     one, since a thread that another has just woken stays where that one was (Linux moves it after milliseconds).
     """
-    params, state = _on_one_device((params, state))
+    if not _split(data):
+        params, state = _on_one_device((params, state))
     full = size // batch_size
     first_batch = _rows(data, 0, batch_size)
-    many = _batches_of_a_call((first_batch, jax.eval_shape(program, params, state, first_batch)), full)
-    several, results = _kept(_compiled_loop, program), []
+    a_call = _batches_of_a_call((first_batch, jax.eval_shape(program, params, state, first_batch)), full)
+    results = []
+    if a_call > 1 and not _split(data):
+        several, room = _kept(_compiled_loop, program), 2 ** math.ceil(math.log2(a_call))  # few shapes to compile
 
-    def call(at):
-        first, count = at
-        taken = _rows(data, first * batch_size, many * batch_size)
-        return several(params, state, jax.tree.map(lambda field: _stacked(field, many, batch_size), taken), count)
+        def call(at):
+            first, count = at
+            taken = _rows(data, first * batch_size, count * batch_size)
+            return several(params, state, jax.tree.map(lambda field: _stacked(field, room, batch_size), taken), count)
 
-    if many > 1:
-        calls = [(first, min(many, full - first)) for first in range(0, full, many)]
+        calls = [(first, min(a_call, full - first)) for first in range(0, full, a_call)]
         for (_, count), found in zip(calls, on_each_core(call, [(0, 0), *calls])[1:], strict=True):  # (0, 0) compiles
             results += _unstacked(found, count)
     if starts := range(len(results) * batch_size, size, batch_size):
         results += on_each_core(lambda start: program(params, state, _rows(data, start, batch_size)), starts)
     return results
+
+
+def _split(data: Any) -> bool:
+    """Say whether a part of the data lies on several devices, which then compute together."""
+    leaves = jax.tree.leaves(data)
+    return any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in leaves)
 
 
 def _rows(data: Any, start: int, count: int) -> Any:
@@ -127,7 +135,7 @@ def _batches_of_a_call(batch: Any, full: int) -> int:
 
 
 def _stacked(rows: Any, many: int, batch_size: int) -> np.ndarray:
-    """Arrange rows in batches, [many, batch_size, ...]; zeros where there are fewer."""
+    """Arrange rows in batches, [many, batch_size, ...], with zeros where there are fewer."""
     rows = np.asarray(rows)
     if len(rows) < many * batch_size:
         rows = np.concatenate([rows, np.zeros((many * batch_size - len(rows), *rows.shape[1:]), rows.dtype)])
@@ -140,9 +148,13 @@ def _unstacked(values: Any, count: int) -> list[Any]:
 
 
 def _on_one_device(values: Any) -> Any:
-    """Take the copy of the first device where all of them hold the same, which would compute the same, too."""
+    """Take the copy of the first device where all of them hold the same and would compute the same.
+
+    Not under a mesh of the caller, which holds for all of its devices.
+    """
     leaves, form = jax.tree.flatten(values)
-    if not all(isinstance(leaf, jax.Array) and leaf.is_fully_replicated for leaf in leaves):
+    everywhere = all(isinstance(leaf, jax.Array) and leaf.is_fully_replicated for leaf in leaves)
+    if not everywhere or not jax.sharding.get_abstract_mesh().empty:
         return values
     return jax.tree.unflatten(form, [leaf.addressable_data(0) for leaf in leaves])
 

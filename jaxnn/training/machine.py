@@ -49,8 +49,8 @@ def keep_freed_memory(*, one_arena: bool = False) -> bool:
     inference in batches of 512 takes the LSTM 0.6, the Transformer 0.5 of the time). With small arrays it is slower (a
     step of the CNN on a batch of 64 takes 1.2 of the time): threads then share a lock and each other's memory.
 
-    For the main of a program, before it computes anything, as `benchmarks.peers` calls it; it holds until the process
-    ends. See mallopt(3).
+    For the main of a program, before it computes anything or starts a thread, which would keep its arena, as
+    `benchmarks.peers` calls it; it holds until the process ends. See mallopt(3).
 
     >>> keep_freed_memory()  # doctest: +SKIP
     True

@@ -1,6 +1,7 @@
 """Where the arrays of a run lie on a mesh of devices: batches split, the state whole or split by a rule."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -130,7 +131,8 @@ def split_inputs(place: Placement, model: Layer) -> Layer:
         return model
 
     def apply(params, state, x, *, key=None, train=False):
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # what `functional.shards` asks for
+        # What `functional.shards` asks for; with other axes it would not use it, but `jax.shard_map` in a layer would.
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh) if mesh.axis_names == (DATA,) else nullcontext():
             return model.apply(_at_use(mesh, rule, params), state, _split(mesh, x), key=key, train=train)
 
     return model._replace(apply=apply)
