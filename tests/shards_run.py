@@ -6,23 +6,16 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 
-jax.config.update("jax_num_cpu_devices", 4)
-jax.config.update("jax_enable_x64", True)
-if cache := os.environ.get("TEST_XLA_CACHE"):
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-
-from jaxnn import functional, layers  # noqa: E402
-from jaxnn.data import Dataset  # noqa: E402
-from jaxnn.losses import softmax_cross_entropy  # noqa: E402
-from jaxnn.models import gru_classifier, lstm_classifier  # noqa: E402
-from jaxnn.training import evaluate, fit, predict  # noqa: E402
-from jaxnn.training.parallel import data_mesh, device_per_core  # noqa: E402
+from jaxnn import functional, layers
+from jaxnn.data import Dataset
+from jaxnn.losses import softmax_cross_entropy
+from jaxnn.models import gru_classifier, lstm_classifier
+from jaxnn.training import evaluate, fit, predict
+from jaxnn.training.parallel import data_mesh, device_per_core
 
 
 def float64(layer):
@@ -63,6 +56,11 @@ def collectives(mesh):
 
 
 def main(out: Path) -> None:
+    jax.config.update("jax_num_cpu_devices", 4)
+    jax.config.update("jax_enable_x64", True)
+    if cache := os.environ.get("TEST_XLA_CACHE"):
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     random = np.random.default_rng(0)
     rows, tokens = random.normal(size=(53, 7, 8)), random.integers(0, 5, (53, 7))
     targets = random.integers(0, 3, 53)

@@ -7,6 +7,8 @@ import jax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
+from jaxnn.types import Size
+
 DATA = "data"  # the axis of a mesh that batches are split along
 
 
@@ -41,7 +43,7 @@ def by_shard(
     return on_each(packed, *args)
 
 
-def _divides(mesh: AbstractMesh, batch: set[int]) -> bool:
+def _divides(mesh: AbstractMesh, batch: set[Size]) -> bool:
     """Say whether the mesh has the axis of the batch alone, left to XLA, and divides it."""
     automatic = mesh.axis_names == (DATA,) and mesh.axis_types == (AxisType.Auto,)
     return automatic and mesh.size > 1 and all(size % mesh.size == 0 for size in batch)
