@@ -88,13 +88,14 @@ def _of_every_batch(program: Any, params: Params, state: State, data: Any, size:
     On a CPU a call takes several batches, one after the other in a loop: calls one by one wait for a core beside a free
     one, since a thread that another has just woken stays where that one was (Linux moves it after milliseconds).
     """
-    if not _split(data):
+    together = _on_several_devices(data)
+    if not together:
         params, state = _on_one_device((params, state))
     full = size // batch_size
     first_batch = _rows(data, 0, batch_size)
     a_call = _batches_of_a_call((first_batch, jax.eval_shape(program, params, state, first_batch)), full)
     results = []
-    if a_call > 1 and not _split(data):
+    if a_call > 1 and not together:
         several, room = _kept(_compiled_loop, program), 2 ** math.ceil(math.log2(a_call))  # few shapes to compile
 
         def call(at):
@@ -110,7 +111,7 @@ def _of_every_batch(program: Any, params: Params, state: State, data: Any, size:
     return results
 
 
-def _split(data: Any) -> bool:
+def _on_several_devices(data: Any) -> bool:
     """Say whether a part of the data lies on several devices, which then compute together."""
     leaves = jax.tree.leaves(data)
     return any(isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 for leaf in leaves)

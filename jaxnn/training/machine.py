@@ -45,9 +45,8 @@ def keep_freed_memory(*, one_arena: bool = False) -> bool:
     the most that it ever needed.
 
     Each thread takes memory from an arena of its own, which still gives back blocks of up to 64 MiB. With `one_arena`
-    all share the one that keeps everything: for programs with arrays of tens of megabytes (in `benchmarks.peers`
-    inference in batches of 512 takes the LSTM 0.6, the Transformer 0.5 of the time). With small arrays it is slower (a
-    step of the CNN on a batch of 64 takes 1.2 of the time): threads then share a lock and each other's memory.
+    all share the one that keeps everything: for programs with arrays of tens of megabytes, as large batches in
+    `benchmarks.peers` have. With small arrays it is slower: threads then share a lock and each other's memory.
 
     For the main of a program, before it computes anything or starts a thread, which would keep its arena, as
     `benchmarks.peers` calls it; it holds until the process ends. See mallopt(3).
