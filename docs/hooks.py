@@ -79,8 +79,9 @@ def figure(path, name):
 def on_post_build(config):
     """Refuse a site whose API lacks a name that a package offers."""
     for page in sorted(Path(config.site_dir, "api").glob("*.html")):
-        source = ROOT / "jaxnn" / page.stem / "__init__.py"
-        names = exported(source) if source.is_file() else []
+        room = ROOT / "jaxnn" / page.stem
+        sources = [source for source in (room / "__init__.pyi", room / "__init__.py") if source.is_file()]
+        names = exported(sources[0]) if sources else []
         text = page.read_text()
         if missing := [name for name in names if not re.search(rf'id="jaxnn[\w.]*\.{name}"', text)]:
             raise PluginError(f"api/{page.stem}.md shows no {', '.join(missing)}")

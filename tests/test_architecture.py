@@ -141,9 +141,24 @@ def modules():
     return [importlib.import_module(name) for name in ["jaxnn", *names]]
 
 
-def test_import_jaxnn_leaves_the_room_of_other_libraries_closed():
-    program = "import sys, jaxnn; print(sorted(name for name in sys.modules if name.startswith('jaxnn.interop')))"
+def test_import_jaxnn_loads_no_module_of_it():
+    program = "import sys, jaxnn; print([name for name in sys.modules if name.startswith(('jaxnn.', 'jax.'))])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("package", ["jaxnn", "jaxnn.training"])
+def test_what_the_stub_says_is_what_the_package_gives(package):
+    """Each name of `__init__.pyi` is there, as what its own module calls so; `fit` is no module, whatever came first."""
+    module = importlib.import_module(package)
+    stub = ast.parse(Path(module.__file__ or "").with_suffix(".pyi").read_text())
+    says = [node for node in stub.body if isinstance(node, ast.Assign)]
+    assert set(ast.literal_eval(says[0].value)) == set(module.__all__) == set(dir(module))
+    for node in ast.walk(stub):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            home = importlib.import_module(f"{package}.{node.module}")
+            for alias in node.names:
+                assert getattr(module, alias.name) is getattr(home, alias.name)
+                assert not inspect.ismodule(getattr(module, alias.name))
 
 
 def test_every_module_imports_light():

@@ -81,8 +81,8 @@ def test_ratios_of_starts_are_those_within_a_round():
 def test_a_library_that_is_absent_is_left_out():
     left_out = {}
     programs = {
-        "json": lambda: startup.import_seconds(sys.executable, "json"),
-        "none": lambda: startup.import_seconds(sys.executable, "no_such_library"),
+        "json": lambda: startup.import_seconds(sys.executable, "import json"),
+        "none": lambda: startup.import_seconds(sys.executable, "import no_such_library"),
     }
     rounds = startup.in_turns(programs, 2, left_out)
     assert [set(one) for one in rounds] == [{"json"}, {"json"}]
