@@ -16,9 +16,10 @@ def with_jaxnn(network: str) -> None:
     from benchmarks.peers import work
     from benchmarks.peers.with_jaxnn import model
     from jaxnn import Dataset, adam, init_train_state, softmax_cross_entropy, train_step
+    from jaxnn.training import compiled_init
 
     layer, optimizer, data = model(network, work.DROPOUT[network]), adam(1e-3), work.data(network, BATCH)
-    state = init_train_state(jax.jit(layer.init), optimizer, jax.random.key(0))
+    state = init_train_state(compiled_init(layer.init), optimizer, jax.random.key(0))
     step = jax.jit(train_step(layer, softmax_cross_entropy, optimizer))
     jax.block_until_ready(step(state, Dataset(data.inputs, data.labels), jax.random.key(1)))
 

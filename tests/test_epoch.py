@@ -124,3 +124,23 @@ def test_bounds_do_not_compile_again():
         run(state, progress, data, order_of(0), KEYS, jnp.int32(first), jnp.int32(last))
     assert run._cache_size() == 1
     assert len(traces) == 1
+
+
+def test_a_start_is_one_program_and_its_arrays_are_new():
+    """Twice the shapes do not compile more programs, and nothing is shared with what init returned."""
+    drawn = mlp((6, 9, 11, 3)).init(KEYS.init)
+    jax.jit(jnp.zeros_like)(0.0)  # what a first program sets up
+    compiled = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        state = init_train_state(lambda key: drawn, optax.adam(0.1), KEYS.init)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(compiled) == 1
+    places = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((drawn, state))]
+    assert len(set(places)) == len(places)

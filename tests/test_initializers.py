@@ -22,6 +22,7 @@ from jaxnn.initializers import (
     xavier_normal,
     xavier_uniform,
 )
+from jaxnn.training import compiled_init
 from jaxnn.types import Layer
 
 DENSE, KERNEL = (300, 200), (3, 5, 40, 60)
@@ -205,3 +206,19 @@ def test_vmap_over_keys_makes_an_ensemble_of_different_members(name):
     for path, leaf in tree.paths(params).items():
         if path.endswith("weight"):
             assert all(not np.array_equal(leaf[i], leaf[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        models.mlp((7, 6, 3)),
+        models.cnn(channels=(4, 8), hidden=6),
+        models.lstm_classifier(5, 6, 2, 3),
+        models.transformer_classifier(20, 8, 2, 1, 3, dim_feedforward=16),
+    ],
+    ids=lambda model: model.name.split("(")[0],
+)
+def test_few_optimizations_draw_the_same_bits(model):
+    in_full = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 3})  # XLA's default
+    key = jax.random.key(3)
+    assert tree.sha256(compiled_init(model.init)(key)) == tree.sha256(in_full(key))

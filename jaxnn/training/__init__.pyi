@@ -23,7 +23,7 @@ from .per_example import (
 )
 from .result import FitInterrupted, FitResult, NotFiniteError, NotReadError, NotSavedError
 from .sharpness import Sharpness, hessian_vector_product, sharpness
-from .state import RunKeys, TrainState, init_train_state, run_keys
+from .state import RunKeys, TrainState, compiled_init, init_train_state, run_keys
 from .step import train_step
 from .sweep import fit_many
 from .sweep_results import Sweep, SweepInterrupted
@@ -51,6 +51,7 @@ __all__ = [
     "SweepInterrupted",
     "TrainState",
     "checkpoints",
+    "compiled_init",
     "data_mesh",
     "device_per_core",
     "doctor",

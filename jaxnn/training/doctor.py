@@ -16,7 +16,7 @@ from jaxnn.training.doctor_findings import Diagnosis, Finding, not_examined
 from jaxnn.training.evaluation import evaluate, predict
 from jaxnn.training.lr_finder import MakeOptimizer
 from jaxnn.training.result import FitResult
-from jaxnn.training.state import TrainState, check_optimizer, init_train_state, run_keys
+from jaxnn.training.state import TrainState, check_optimizer, compiled_init, init_train_state, run_keys
 from jaxnn.types import Init, Layer, Loss
 
 EXAMPLES = 1000  # that the network is looked at with; a share of 10 % is then known to one point
@@ -73,7 +73,7 @@ def doctor(
     for name, other in (("validation", validation), ("test", test)):
         _check_like(name, other, dataset)
     keys = run_keys(seed)
-    start = init_train_state(init or jax.jit(model.init), make_optimizer(1e-3), keys.init)
+    start = init_train_state(init or compiled_init(model.init), make_optimizer(1e-3), keys.init)
     fresh = start.params, start.model_state
     state = trained.train_state if isinstance(trained, FitResult) else trained
     now: tuple[Any, Any] = fresh if state is None else (state.params, state.model_state)

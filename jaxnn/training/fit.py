@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -31,7 +30,7 @@ from jaxnn.training.placement import (
 from jaxnn.training.processes import number_of, refuse_differing, speaks
 from jaxnn.training.result import Callback, FitResult
 from jaxnn.training.resume import Folder, Reached, check_folder, fingerprint, open_run, save_reached
-from jaxnn.training.state import check_optimizer, init_train_state, run_keys
+from jaxnn.training.state import check_optimizer, compiled_init, init_train_state, run_keys
 from jaxnn.training.step import train_step
 from jaxnn.types import Init, Layer, Loss, Metric
 
@@ -125,7 +124,7 @@ def fit(
             if validation is not None:
                 raise ValueError("fit got both validation and validation_split: give one of them")
             dataset, validation = split(dataset, validation_split, keys.split)
-    train_state = init_train_state(init or jax.jit(model.init), optimizer, keys.init)
+    train_state = init_train_state(init or compiled_init(model.init), optimizer, keys.init)
     classes = check_labels("fit", model, train_state.params, train_state.model_state, dataset)
     if metrics is None:
         metrics = {} if classes is None else {"accuracy": accuracy}

@@ -12,7 +12,7 @@ from jaxnn import checks
 from jaxnn.data import Dataset, check_dataset
 from jaxnn.training.evaluation import check_labels
 from jaxnn.training.short_training import MakeOptimizer, compile_trainings, first_batches, short_training, side_by_side
-from jaxnn.training.state import RunKeys, TrainState, check_optimizer, init_train_state, run_keys
+from jaxnn.training.state import RunKeys, TrainState, check_optimizer, compiled_init, init_train_state, run_keys
 from jaxnn.types import Array, Init, Layer, Loss
 
 DECAY = 0.95  # of the smoothing: about the last twenty batches count
@@ -223,6 +223,6 @@ def _prepared(
     check_optimizer(function, optimizer)
     check_dataset(function, dataset)
     keys = run_keys(seed)
-    start = init_train_state(init or jax.jit(model.init), optimizer, keys.init)
+    start = init_train_state(init or compiled_init(model.init), optimizer, keys.init)
     check_labels(function, model, start.params, start.model_state, dataset)
     return model, start, jax.device_put(dataset), first_batches(dataset, steps, batch_size, keys), keys

@@ -15,7 +15,7 @@ from jaxnn.layers import flatten, linear, normalize, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.models import mlp
-from jaxnn.training import NotFiniteError, evaluate, fit, init_train_state, predict, run_keys, train_step
+from jaxnn.training import NotFiniteError, compiled_init, evaluate, fit, init_train_state, predict, run_keys, train_step
 
 X = np.random.default_rng(0).standard_normal((16, 4)).astype(np.float32)
 Y = np.arange(16, dtype=np.int32) % 3
@@ -301,7 +301,7 @@ def test_a_loss_of_nan_stops_training_with_the_last_good_parameters():
 
     with pytest.raises(NotFiniteError, match=r"epoch 1, step 1 .*diverged.* learning rate") as stop:
         trained(loss=loss)
-    initial = jax.jit(MODEL.init)(run_keys(0).init)[0]
+    initial = compiled_init(MODEL.init)(run_keys(0).init)[0]
     assert tree.sha256(stop.value.result.train_state.params) == tree.sha256(initial)
 
 
