@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -55,8 +57,12 @@ def norm(tree: Params) -> jax.Array:
     """
     # Leaves of low precision are widened first: 300**2 overflows float16 already.
     wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in jax.tree.leaves(tree)]
-    squares = (jax.lax.platform_dependent(leaf, cpu=_folded_squares, default=_squares) for leaf in wide)
-    return jnp.sqrt(sum(squares, start=jnp.float32(0)))
+    total = partial(jax.lax.platform_dependent, cpu=_sum_of(_folded_squares), default=_sum_of(_squares))
+    return jnp.sqrt(total(wide)) if wide else jnp.float32(0)
+
+
+def _sum_of(squares: Callable[[jax.Array], jax.Array]) -> Callable[[list[jax.Array]], jax.Array]:
+    return lambda leaves: sum(map(squares, leaves), start=jnp.float32(0))
 
 
 def _squares(x: jax.Array) -> jax.Array:

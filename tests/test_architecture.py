@@ -148,7 +148,7 @@ def test_import_jaxnn_loads_no_module_of_it():
 
 @pytest.mark.parametrize("package", ["jaxnn", "jaxnn.training"])
 def test_what_the_stub_says_is_what_the_package_gives(package):
-    """Each name of `__init__.pyi` is there, as its own module has it; `fit` is no module, whatever was imported first."""
+    """Each name of `__init__.pyi` is there, as its own module has it; `fit` is no module, whatever came before it."""
     module = importlib.import_module(package)
     stub = ast.parse(Path(module.__file__ or "").with_suffix(".pyi").read_text())
     says = [node for node in stub.body if isinstance(node, ast.Assign)]

@@ -31,9 +31,12 @@ def rmsprop(
     checks.in_range("rmsprop", "decay", decay, 0, 1, open_high=True)
     checks.finite_positive("rmsprop", "epsilon", epsilon)
 
-    def rule(rate, step, g, v):
-        v = decay * v + (1 - decay) * jnp.square(g)
-        return -rate * g / (jnp.sqrt(v) + epsilon), v
+    def rule(rate, step):
+        def of_leaf(g, v):
+            v = decay * v + (1 - decay) * jnp.square(g)
+            return -rate * g / (jnp.sqrt(v) + epsilon), v
+
+        return of_leaf
 
     return transformation("rmsprop", learning_rate, rule, "mean_square")
 
@@ -55,9 +58,12 @@ def adagrad(
     checks.in_range("adagrad", "initial_accumulator", initial_accumulator, 0, np.inf, open_high=True)
     checks.finite_positive("adagrad", "epsilon", epsilon)
 
-    def rule(rate, step, g, s):
-        s = s + jnp.square(g)
-        return -rate * g / (jnp.sqrt(s) + epsilon), s
+    def rule(rate, step):
+        def of_leaf(g, s):
+            s = s + jnp.square(g)
+            return -rate * g / (jnp.sqrt(s) + epsilon), s
+
+        return of_leaf
 
     return transformation("adagrad", learning_rate, rule, "sum_of_squares", start=initial_accumulator)
 
@@ -125,12 +131,16 @@ def _adam(name: str, learning_rate: LearningRate, beta1: Any, beta2: Any, epsilo
     checks.in_range(name, "beta2", beta2, 0, 1, open_high=True)
     checks.finite_positive(name, "epsilon", epsilon)
 
-    def rule(rate, beta1, step, g, m, v):
-        m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * jnp.square(g)
+    def rule(rate, beta1, step):
         # lr m̂ / (sqrt(v̂) + epsilon) with the two corrections taken together: one division an element, not three.
         root = jnp.sqrt(correction(beta2, step))
         factor = rate * root / correction(beta1, step)
-        return -factor * m / (jnp.sqrt(v) + epsilon * root), m, v
+
+        def of_leaf(g, m, v):
+            m = beta1 * m + (1 - beta1) * g
+            v = beta2 * v + (1 - beta2) * jnp.square(g)
+            return -factor * m / (jnp.sqrt(v) + epsilon * root), m, v
+
+        return of_leaf
 
     return transformation(name, learning_rate, rule, "m", "v", beta1=beta1)

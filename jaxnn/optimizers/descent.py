@@ -20,7 +20,7 @@ def gradient_descent(learning_rate: LearningRate) -> "GradientTransformation":
     >>> updates, int(state.step)
     (Array([-0.2], dtype=float32), 1)
     """
-    return transformation("gradient_descent", learning_rate, lambda rate, step, g: (-rate * g,))
+    return transformation("gradient_descent", learning_rate, lambda rate, step: lambda g: (-rate * g,))
 
 
 def sgd(learning_rate: LearningRate) -> "GradientTransformation":
@@ -36,7 +36,7 @@ def sgd(learning_rate: LearningRate) -> "GradientTransformation":
     >>> updates, state.learning_rate
     (Array([-0.1], dtype=float32), Array(0.05, dtype=float32))
     """
-    return transformation("sgd", learning_rate, lambda rate, step, g: (-rate * g,))
+    return transformation("sgd", learning_rate, lambda rate, step: lambda g: (-rate * g,))
 
 
 def momentum(learning_rate: LearningRate, momentum: Momentum = 0.9, nesterov: bool = False) -> "GradientTransformation":
@@ -57,8 +57,11 @@ def momentum(learning_rate: LearningRate, momentum: Momentum = 0.9, nesterov: bo
     if nesterov and not callable(momentum) and checks.is_concrete(momentum) and momentum == 0:
         raise ValueError("momentum expected a positive momentum with nesterov=True but got 0: give one, such as 0.9")
 
-    def rule(rate, m, step, g, v):
-        v = m * v - rate * g
-        return m * v - rate * g if nesterov else v, v
+    def rule(rate, m, step):
+        def of_leaf(g, v):
+            v = m * v - rate * g
+            return m * v - rate * g if nesterov else v, v
+
+        return of_leaf
 
     return transformation("momentum", learning_rate, rule, "velocity", momentum=momentum)

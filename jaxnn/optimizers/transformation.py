@@ -1,4 +1,4 @@
-"""What the optimizers share: their state, and the way from the rule of one leaf to a transformation of a tree."""
+"""What the optimizers share: their state, and the way from a rule to a transformation of a tree."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -36,12 +36,13 @@ class OptimizerState(NamedTuple):
 def transformation(
     name: str, learning_rate: LearningRate, rule: Callable[..., Any], *moments: str, start: Any = 0, **momenta: Momentum
 ) -> "GradientTransformation":
-    """Make a transformation of the rule of one leaf, `rule(rate, *momenta, step, g, *moments) -> (update, *moments)`.
+    """Make a transformation of `rule(rate, *momenta, step)`, which gives the rule of a leaf in this step.
 
-    All that the rule is given is in the leaf's dtype, widened to at least float32; `step` counts from 1. A momentum
-    that is a number stays one: 1 - 0.9 is then not the difference of two float32 numbers.
+    That is `(g, *moments) -> (update, *moments)`. The outer one runs once a step for each dtype of the leaves, and all
+    that both are given is in this dtype, widened to at least float32; `step` counts from 1. A momentum that is a number
+    stays one: 1 - 0.9 is then not the difference of two float32 numbers.
 
-    >>> halves = transformation("halves", 1.0, lambda rate, step, g: (-rate * g / 2,))
+    >>> halves = transformation("halves", 1.0, lambda rate, step: lambda g: (-rate * g / 2,))
     >>> halves.update(jnp.array([4.0]), halves.init(jnp.array([1.0])))[0]
     Array([-2.], dtype=float32)
     """
@@ -64,9 +65,11 @@ def transformation(
         rate, step = rate_at(name, learning_rate, state.step), state.step + 1
         now = [_now(name, what, value, state.step, 1) for what, value in momenta.items()]
 
+        dtypes = {wide(g).dtype for g in jax.tree.leaves(updates)}
+        rules = {dtype: rule(jnp.asarray(rate, dtype), *now, jnp.asarray(step, dtype)) for dtype in dtypes}
+
         def one_leaf(g, *old):
-            dtype = wide(g).dtype
-            new = rule(jnp.asarray(rate, dtype), *now, jnp.asarray(step, dtype), wide(g), *old)
+            new = rules[wide(g).dtype](wide(g), *old)
             return tuple(value.astype(like.dtype) for value, like in zip(new, (g, *old), strict=True))
 
         leaves = jax.tree.map(one_leaf, updates, *(state.moments[key] for key in moments))
