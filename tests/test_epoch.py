@@ -1,5 +1,7 @@
 """The epoch program: every example once, cut anywhere to the same bits, and a bad step that changes nothing."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +58,9 @@ def assert_same_bits(a, b):
 def test_an_epoch_sees_every_example_exactly_once(size, batch_size, epoch):
     batch_size = min(batch_size, size)
     full, short = epoch_order(KEYS.order, epoch, size=size, batch_size=batch_size)
+    compiled = jax.jit(partial(epoch_order, size=size, batch_size=batch_size))(KEYS.order, epoch)
+    for on_the_host, on_the_device in zip((full, short), compiled, strict=True):
+        np.testing.assert_array_equal(on_the_host, on_the_device)
     assert full.shape == (size // batch_size, batch_size)
     assert short.shape == (1, size % batch_size)
     assert sorted([*np.ravel(full).tolist(), *np.ravel(short).tolist()]) == list(range(size))
@@ -132,9 +137,9 @@ def test_a_start_is_one_program_and_its_arrays_are_new():
     jax.jit(jnp.zeros_like)(0.0)  # what a first program sets up
     compiled = []
 
-    def listen(event, duration, **_):
+    def listen(event, duration_secs, **_):
         if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(duration)
+            compiled.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

@@ -18,6 +18,7 @@ from jaxnn.losses import softmax_cross_entropy
 from jaxnn.models import cnn, lstm_classifier, mlp, rnn_classifier, transformer_classifier
 from jaxnn.optimizers import adam
 from jaxnn.training import (
+    compiled_init,
     epoch_order,
     epoch_program,
     init_train_state,
@@ -66,7 +67,7 @@ def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, 
     """Make the network with these weights, and put the data on the device."""
     layer, keys = model(network, dropout), run_keys(0)
     optimizer = adam(rate)
-    fresh, state = jax.jit(layer.init)(jax.random.key(0))
+    fresh, state = compiled_init(layer.init)(jax.random.key(0))
     # Layers of dropout have a place in the tree and no parameters, so the leaves are the same without them.
     params = jax.tree.unflatten(jax.tree.structure(fresh), [jnp.asarray(leaf) for leaf in weights.values()])
     devices = math.gcd(batch, jax.device_count()) if network in SPLIT else 1  # as many as divide the batch
@@ -82,7 +83,7 @@ def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, 
     def train() -> None:
         nonlocal now, epoch
         order, _ = epoch_order(keys.order, epoch, size=len(data.labels), batch_size=batch)
-        now, _ = run(now, empty, dataset, order, keys, jnp.int32(0), jnp.int32(len(order)))
+        now, _ = run(now, empty, dataset, place_whole(place, order), keys, jnp.int32(0), jnp.int32(len(order)))
         jax.block_until_ready(now)
         epoch += 1
 

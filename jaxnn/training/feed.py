@@ -64,7 +64,7 @@ def make_feed(place: Placement, dataset: Dataset | Stream, batch_size: int) -> F
 
     def orders(keys: RunKeys, epoch: int) -> list[jax.Array]:
         parts = epoch_order(keys.order, epoch, size=data.size, batch_size=batch_size)
-        return [part for part in parts if part.size]
+        return [place_whole(place, part) for part in parts if part.size]
 
     def stretches(keys: RunKeys, epoch: int, done: int, epochs: int) -> Generator[Stretch, None, None]:
         for e in range(epoch, epochs):
@@ -153,7 +153,7 @@ def _orders(keys: RunKeys, size: int) -> Callable[[int], np.ndarray]:
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
-        return host_order(jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(data), impl=kind), epoch), size)
+        return host_order(jax.random.wrap_key_data(jnp.asarray(data), impl=kind), epoch, size)
 
     def locked(epoch: int) -> np.ndarray:
         with lock:
