@@ -25,6 +25,7 @@ from jaxnn.training import (
     keep_freed_memory,
     no_progress,
     predict,
+    return_freed_memory,
     run_keys,
     train_step,
 )
@@ -74,16 +75,20 @@ def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, 
     place = ONE_DEVICE if devices == 1 else placement(data_mesh(devices), None, batch, 1)
     step = split_step(place, train_step(split_inputs(place, layer), softmax_cross_entropy, optimizer))
     dataset = place_whole(place, Dataset(data.inputs, data.labels))
-    run = jax.jit(epoch_program(step))
+    run = None
     first = Dataset(data.inputs[:batch], data.labels[:batch])
     now = place_state(place, init_train_state(lambda _: (params, state), optimizer, keys.init))
     empty, keys = place_whole(place, (no_progress(step, now, first, keys.step), keys))
     epoch = 0
 
     def train() -> None:
-        nonlocal now, epoch
+        nonlocal now, epoch, run
         order, _ = epoch_order(keys.order, epoch, size=len(data.labels), batch_size=batch)
-        now, _ = run(now, empty, dataset, place_whole(place, order), keys, jnp.int32(0), jnp.int32(len(order)))
+        given = now, empty, dataset, place_whole(place, order), keys, jnp.int32(0), jnp.int32(len(order))
+        if run is None:
+            run = jax.jit(epoch_program(step)).lower(*given).compile()
+            return_freed_memory()
+        now, _ = run(*given)
         jax.block_until_ready(now)
         epoch += 1
 

@@ -10,7 +10,7 @@ from .evaluation import evaluate, predict
 from .fit import fit
 from .landscape import Landscape, filter_normalized, landscape, random_directions
 from .lr_finder import LearningRates, Ramp, lr_finder, ramp
-from .machine import keep_freed_memory
+from .machine import keep_freed_memory, return_freed_memory
 from .parallel import data_mesh, device_per_core, fully_sharded, gathered
 from .per_example import (
     Influence,
@@ -81,6 +81,7 @@ __all__ = [
     "ramp",
     "random_directions",
     "restore_checkpoint",
+    "return_freed_memory",
     "run_keys",
     "save_checkpoint",
     "save_weights",

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnn import checks
 from jaxnn.data import Dataset
+from jaxnn.training.machine import return_freed_memory
 from jaxnn.training.state import RUNS_ONCE, RunKeys, TrainState
 from jaxnn.training.step import Step, Totals
 from jaxnn.types import Array, PRNGKey
@@ -111,6 +112,7 @@ def compile_epoch(
         ) from error
     with ThreadPoolExecutor() as pool:  # XLA compiles outside of Python's lock
         full, short = [*pool.map(lambda part: part.compile(), parts), None][:2]
+    return_freed_memory()
     return full, short
 
 

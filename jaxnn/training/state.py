@@ -96,7 +96,7 @@ def init_train_state(init: Init, optimizer: Any, key: PRNGKey) -> TrainState:
 
 
 def _is_split(array: jax.Array) -> bool:
-    return not isinstance(array, jax.core.Tracer) and len(array.devices()) > 1
+    return checks.is_concrete(array) and len(array.devices()) > 1
 
 
 def check_optimizer(function: str, optimizer: Any) -> None:
