@@ -71,7 +71,7 @@ def host_order(key: PRNGKey, epoch: int | jax.Array, size: int) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames=("kind", "rounds", "size"), compiler_options=RUNS_ONCE)
-def _sort_bits(data: Array, epoch: int | jax.Array, *, kind: Any, rounds: int, size: int) -> jax.Array:
+def _sort_bits(data: jax.Array, epoch: int | jax.Array, *, kind: Any, rounds: int, size: int) -> jax.Array:
     """Draw what each round of JAX's permutation sorts by [rounds, size]; a loop, to compile the draw once."""
 
     def one_round(key: PRNGKey, _: None) -> tuple[PRNGKey, jax.Array]:
