@@ -103,6 +103,34 @@ def test_a_mesh_of_the_caller_holds(four_cores):
     assert threads == {threading.current_thread()}
 
 
+@pytest.fixture
+def fresh_options():
+    machine.compiler_options.cache_clear()
+    yield
+    machine.compiler_options.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("wide", "flags", "expected"),
+    [
+        (True, "", {"xla_cpu_prefer_vector_width": 512}),
+        (True, "--xla_cpu_prefer_vector_width=128", None),
+        (False, "", None),
+    ],
+)
+def test_wide_vectors_are_asked_for_where_there_are_some(fresh_options, monkeypatch, wide, flags, expected):
+    monkeypatch.setattr(machine, "_has_wide_vectors", lambda: wide)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert machine.compiler_options() == expected
+
+
+def test_an_xla_without_the_option_compiles_without_it(fresh_options, monkeypatch):
+    jit = jax.jit
+    monkeypatch.setattr(machine, "_has_wide_vectors", lambda: True)
+    monkeypatch.setattr(jax, "jit", lambda f, compiler_options: jit(f, compiler_options={"xla_no_such_option": 1}))
+    assert machine.compiler_options() is None
+
+
 @pytest.mark.parametrize(("megabytes", "options"), [(64, ""), (40, "one_arena=True")])
 def test_freed_memory_is_kept(megabytes, options):
     """A second array in a thread of a process of its own: its thousands of pages come from the first one."""

@@ -19,6 +19,7 @@ from jaxnn.models import cnn, lstm_classifier, mlp, rnn_classifier, transformer_
 from jaxnn.optimizers import adam
 from jaxnn.training import (
     compiled_init,
+    compiler_options,
     epoch_order,
     epoch_program,
     init_train_state,
@@ -86,7 +87,7 @@ def start(network: str, data: Data, batch: int, *, dropout: float, rate: float, 
         order, _ = epoch_order(keys.order, epoch, size=len(data.labels), batch_size=batch)
         given = now, empty, dataset, place_whole(place, order), keys, jnp.int32(0), jnp.int32(len(order))
         if run is None:
-            run = jax.jit(epoch_program(step)).lower(*given).compile()
+            run = jax.jit(epoch_program(step)).lower(*given).compile(compiler_options=compiler_options())
             return_freed_memory()
         now, _ = run(*given)
         jax.block_until_ready(now)

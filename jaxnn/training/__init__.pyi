@@ -10,7 +10,7 @@ from .evaluation import evaluate, predict
 from .fit import fit
 from .landscape import Landscape, filter_normalized, landscape, random_directions
 from .lr_finder import LearningRates, Ramp, lr_finder, ramp
-from .machine import keep_freed_memory, return_freed_memory
+from .machine import compiler_options, keep_freed_memory, return_freed_memory
 from .parallel import data_mesh, device_per_core, fully_sharded, gathered
 from .per_example import (
     Influence,
@@ -52,6 +52,7 @@ __all__ = [
     "TrainState",
     "checkpoints",
     "compiled_init",
+    "compiler_options",
     "data_mesh",
     "device_per_core",
     "doctor",

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnn import checks
 from jaxnn.data import Dataset
-from jaxnn.training.machine import return_freed_memory
+from jaxnn.training.machine import compiler_options, return_freed_memory
 from jaxnn.training.state import RUNS_ONCE, RunKeys, TrainState
 from jaxnn.training.step import Step, Totals
 from jaxnn.types import Array, PRNGKey
@@ -110,8 +110,9 @@ def compile_epoch(
             f"{function}: {size} examples in batches of {batch_size} leave a last batch of {rest}: {error}; "
             f"batch_size={roomy} leaves a larger one"
         ) from error
+    options = compiler_options()
     with ThreadPoolExecutor() as pool:  # XLA compiles outside of Python's lock
-        full, short = [*pool.map(lambda part: part.compile(), parts), None][:2]
+        full, short = [*pool.map(lambda part: part.compile(compiler_options=options), parts), None][:2]
     return_freed_memory()
     return full, short
 
