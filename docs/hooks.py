@@ -238,10 +238,22 @@ NAMES = {
     "fashion_cnn": "Fashion-MNIST, CNN",
 }
 PACKAGES = ("python", "jax", "numpy", "torch", "flax")
+def scaling(result):
+    from benchmarks.scaling import table
+
+    return table(result)
+
+
+def startup(result):
+    from benchmarks.startup import table
+
+    return table(result)
+
+
 TABLES = {
     function.__name__: function
     for function in (
         *(mnist_parity, time_to_99, recipes, jit_vs_numpy, lr_finder, fit_many),
-        *(doctor, mislabelled, parallel, streaming, peers),
+        *(doctor, mislabelled, parallel, streaming, peers, scaling, startup),
     )
 }
