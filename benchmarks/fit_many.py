@@ -28,7 +28,7 @@ from jaxnn.metrics import accuracy
 from jaxnn.models import mlp
 from jaxnn.optimizers import adam
 from jaxnn.report import environment
-from jaxnn.training import fit, init_train_state, no_progress, run_keys, sweep_programs, train_step
+from jaxnn.training import compiled_init, fit, init_train_state, no_progress, run_keys, sweep_programs, train_step
 from jaxnn.training.display import training_display
 from jaxnn.training.loop import compile_programs, train
 from jaxnn.training.resume import Reached
@@ -68,9 +68,10 @@ def many_at_once(data: Dataset, networks: int, epochs: int) -> tuple[Callable[[]
 
 def one_by_one(data: Dataset, networks: int, epochs: int) -> Callable[[], Any]:
     """Compile what `fit` compiles, once; return a function that trains the networks by its loop, one after another."""
-    step = train_step(MODEL, softmax_cross_entropy, adam(1e-3), METRICS)
-    start, keys = jax.jit(MODEL.init), run_keys(0)
-    state = init_train_state(start, adam(1e-3), keys.init)
+    optimizer = adam(1e-3)
+    step = train_step(MODEL, softmax_cross_entropy, optimizer, METRICS)
+    start, keys = compiled_init(MODEL.init), run_keys(0)
+    state = init_train_state(start, optimizer, keys.init)
     empty = no_progress(step, state, jax.tree.map(lambda field: field[:BATCH], data), keys.step)
     programs = compile_programs(
         MODEL, softmax_cross_entropy, METRICS, step, None, data, None, BATCH, state, empty, keys
@@ -81,7 +82,7 @@ def one_by_one(data: Dataset, networks: int, epochs: int) -> Callable[[], Any]:
         with training_display(False, epochs, 1) as display:
             for seed in range(networks):
                 keys = run_keys(seed)
-                reached = Reached(init_train_state(start, adam(1e-3), keys.init), empty, None, [])
+                reached = Reached(init_train_state(start, optimizer, keys.init), empty, None, [])
                 result = train(programs, reached, keys, epochs, None, None, None, None, [], display)
                 params.append(jax.device_get(result.train_state.params))
         return jax.tree.map(lambda *leaves: np.stack(leaves), *params)

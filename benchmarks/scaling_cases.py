@@ -27,7 +27,16 @@ from jaxnn.data.images import load
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.models import lstm_classifier, mlp, transformer_classifier
 from jaxnn.optimizers import adam
-from jaxnn.training import epoch_order, epoch_program, init_train_state, no_progress, run_keys, train_step
+from jaxnn.training import (
+    compiled_init,
+    compiler_options,
+    epoch_order,
+    epoch_program,
+    init_train_state,
+    no_progress,
+    run_keys,
+    train_step,
+)
 from jaxnn.types import Layer
 
 CLASSES, FEATURES, TOKENS = 10, 64, 1000
@@ -53,12 +62,12 @@ def trainer(model: Layer, data: Dataset, batch: int) -> tuple[Callable[[], Any],
     """Compile a pass of training by Adam; return a call that does one, and the seconds of compilation."""
     optimizer, keys = adam(1e-3), run_keys(0)
     step = train_step(model, softmax_cross_entropy, optimizer)
-    state = init_train_state(jax.jit(model.init), optimizer, keys.init)
+    state = init_train_state(compiled_init(model.init), optimizer, keys.init)
     empty = no_progress(step, state, jax.tree.map(lambda field: field[:batch], data), keys.step)
     order, _ = epoch_order(keys.order, 0, size=data.size, batch_size=batch)
     arguments = state, empty, jax.device_put(data), order, keys, jnp.int32(0), jnp.int32(len(order))
     start = time.perf_counter()
-    run = jax.jit(epoch_program(step)).lower(*arguments).compile()
+    run = jax.jit(epoch_program(step)).lower(*arguments).compile(compiler_options=compiler_options())
     return lambda: jax.block_until_ready(run(*arguments)), time.perf_counter() - start
 
 

@@ -229,15 +229,6 @@ def peers(result):
     return section(result)
 
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "softmax")
-NAMES = {
-    **{"torch": "PyTorch", "numpy": "NumPy", "python": "Python", "jax": "JAX", "flax": "Flax"},
-    "mnist_mlp": "MNIST, perceptron 784-512-256-10",
-    "mnist_mlp_augmented": "MNIST, the same on distorted images",
-    "mnist_cnn": "MNIST, CNN",
-    "fashion_cnn": "Fashion-MNIST, CNN",
-}
-PACKAGES = ("python", "jax", "numpy", "torch", "flax")
 def scaling(result):
     from benchmarks.scaling import table
 
@@ -250,6 +241,15 @@ def startup(result):
     return table(result)
 
 
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "softmax")
+NAMES = {
+    **{"torch": "PyTorch", "numpy": "NumPy", "python": "Python", "jax": "JAX", "flax": "Flax"},
+    "mnist_mlp": "MNIST, perceptron 784-512-256-10",
+    "mnist_mlp_augmented": "MNIST, the same on distorted images",
+    "mnist_cnn": "MNIST, CNN",
+    "fashion_cnn": "Fashion-MNIST, CNN",
+}
+PACKAGES = ("python", "jax", "numpy", "torch", "flax")
 TABLES = {
     function.__name__: function
     for function in (

@@ -10,7 +10,7 @@ import numpy as np
 from jaxnn.data import Dataset, split, take
 from jaxnn.data.images import ImageData
 from jaxnn.layers import activations
-from jaxnn.training import FitResult, run_keys
+from jaxnn.training import FitResult, compiled_init, run_keys
 from jaxnn.types import Array, Layer, Params, State
 
 # Paths of the parts in `sequential(normalize(...), cnn(...))`, whose default has three blocks.
@@ -46,7 +46,7 @@ def look_inside(
 ) -> Inside:
     """Measure all of it, on the training and validation images that `fit` used for this seed and share."""
     keys = run_keys(seed)
-    params, state = jax.jit(model.init)(keys.init)
+    params, state = compiled_init(model.init)(keys.init)
     random: tuple[Params, State] = (params, state)
     trained = (result.train_state.params, result.train_state.model_state)
     images = chosen(data.test.targets, logits, SALIENCY_IMAGES, SALIENCY_MISTAKES)

@@ -79,10 +79,10 @@ def _folded_squares(x: jax.Array) -> jax.Array:
     total = jnp.float32(0)
     squared = lambda part: (part * jnp.conj(part)).real  # noqa: E731
     while x.size > 512:
-        size = x.size // 16
-        parts = [squared(x[i * size : (i + 1) * size]) for i in range(16)]
-        total += squared(x[16 * size :]).sum()
-        x, squared = sum(parts[1:], parts[0]), lambda part: part
+        size, rest = divmod(x.size, 16)
+        first, *parts = map(squared, jax.lax.split(x, [size] * 16 + [rest] * (rest > 0)))
+        total += sum(tail.sum() for tail in parts[15:])
+        x, squared = sum(parts[:15], first), lambda part: part
     return total + squared(x).sum()
 
 

@@ -66,6 +66,14 @@ def test_an_epoch_sees_every_example_exactly_once(size, batch_size, epoch):
     assert sorted([*np.ravel(full).tolist(), *np.ravel(short).tolist()]) == list(range(size))
 
 
+def test_an_order_is_drawn_inside_of_a_program_too():
+    """With a key that the program closes over; and the one of the host can be indexed by what a program counts."""
+    order, _ = epoch_order(KEYS.order, 1, size=SIZE, batch_size=BATCH)
+    drawn = jax.jit(lambda i: epoch_order(KEYS.order, 1, size=SIZE, batch_size=BATCH)[0][i])
+    for i in range(3):
+        np.testing.assert_array_equal(drawn(i), jax.jit(lambda i: order[i])(i))
+
+
 def test_each_epoch_has_an_order_of_its_own():
     assert not np.array_equal(order_of(0), order_of(1))
     np.testing.assert_array_equal(order_of(1), order_of(1))
@@ -143,9 +151,12 @@ def test_a_start_is_one_program_and_its_arrays_are_new():
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        state = init_train_state(lambda key: drawn, optax.adam(0.1), KEYS.init)
+        optimizer = optax.adam(0.1)
+        state = init_train_state(lambda key: drawn, optimizer, KEYS.init)
+        first = len(compiled)
+        init_train_state(lambda key: drawn, optimizer, KEYS.init)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    assert len(compiled) == 1
+    assert first == len(compiled) == 1  # and none for the second start with this optimizer
     places = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((drawn, state))]
     assert len(set(places)) == len(places)

@@ -136,8 +136,8 @@ def test_arrays_become_what_from_arrays_makes_of_them(tmp_path, kinds):
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000, 1625, 1626, 40_000, pytest.param(2_700_000, marks=pytest.mark.slow)])
 def test_the_order_of_the_host_is_that_of_jax(size):  # which sorts once, twice, and three times from 2.6 million on
-    key = jax.random.key(5)
-    np.testing.assert_array_equal(host_order(key, 3, size), jax.random.permutation(jax.random.fold_in(key, 3), size))
+    key = jax.random.fold_in(jax.random.key(5), 3)
+    np.testing.assert_array_equal(host_order(key, size), jax.random.permutation(key, size))
 
 
 def test_a_number_that_is_none_is_named_by_its_place(tmp_path, two_batches):

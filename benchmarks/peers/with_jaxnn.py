@@ -1,7 +1,7 @@
 """The networks in jaxnn: the model is two pure functions, and a pass over the data is one compiled program.
 
 A CPU is made into a device a core. Networks whose operations are too small for two cores are trained on all of them,
-each with its part of the batch, as `fit(mesh=data_mesh())` does it.
+each with its part of the batch, as `fit(mesh=data_mesh())` does it. A program is compiled as `fit` compiles its own.
 """
 
 import math

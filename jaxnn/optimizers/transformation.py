@@ -57,7 +57,9 @@ def transformation(
     def init(params):
         checks.trainable(name, params)
         trees = {key: jax.tree.map(lambda w: jnp.full_like(w, start, wide(w).dtype), params) for key in moments}
-        return OptimizerState(jnp.int32(0), jnp.asarray(rate_at(name, learning_rate, jnp.int32(0)), jnp.float32), trees)
+        with jax.ensure_compile_time_eval():  # so that a first rate is refused inside of `jit` too
+            rate = rate_at(name, learning_rate, jnp.int32(0))
+        return OptimizerState(jnp.int32(0), jnp.asarray(rate, jnp.float32), trees)
 
     def update(updates, state, params=None):
         for like in (*state.moments.values(), *([] if params is None else [params])):
@@ -65,11 +67,12 @@ def transformation(
         rate, step = rate_at(name, learning_rate, state.step), state.step + 1
         now = [_now(name, what, value, state.step, 1) for what, value in momenta.items()]
 
-        dtypes = {wide(g).dtype for g in jax.tree.leaves(updates)}
+        dtypes = dict.fromkeys(wide(g).dtype for g in jax.tree.leaves(updates))
         rules = {dtype: rule(jnp.asarray(rate, dtype), *now, jnp.asarray(step, dtype)) for dtype in dtypes}
 
         def one_leaf(g, *old):
-            new = rules[wide(g).dtype](wide(g), *old)
+            widened = wide(g)
+            new = rules[widened.dtype](widened, *old)
             return tuple(value.astype(like.dtype) for value, like in zip(new, (g, *old), strict=True))
 
         leaves = jax.tree.map(one_leaf, updates, *(state.moments[key] for key in moments))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxnn import checks
 from jaxnn.data import Dataset
 from jaxnn.training.machine import compiler_options, return_freed_memory
-from jaxnn.training.state import RUNS_ONCE, RunKeys, TrainState
+from jaxnn.training.state import FEW_OPTIMIZATIONS, RunKeys, TrainState
 from jaxnn.training.step import Step, Totals
 from jaxnn.types import Array, PRNGKey
 
@@ -30,57 +30,50 @@ Augment: TypeAlias = Callable[[PRNGKey, Array], Array]
 """`augment(key, inputs) -> inputs`: a batch of training inputs changed at random."""
 
 
-def epoch_order(key: PRNGKey, epoch: int | jax.Array, *, size: int, batch_size: int) -> tuple[Array, Array]:
+def epoch_order(key: PRNGKey, epoch: int | jax.Array, *, size: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
     """Return the order of an epoch: indices [full batches, batch_size], and [1, rest] of the short last batch.
 
-    Every example stands in it exactly once. A function of the key and the epoch alone; outside of `jit` and `vmap` it
-    is sorted on the host, by `host_order`, to the same numbers.
+    Every example stands in it exactly once. A function of the key and the epoch alone: on a CPU, outside of `jit` and
+    `vmap`, it is sorted by NumPy, to the same numbers.
 
     >>> full, short = epoch_order(jax.random.key(0), 0, size=7, batch_size=3)
     >>> full.shape, short.shape, sorted([*full.ravel().tolist(), *short[0].tolist()])
     ((2, 3), (1, 1), [0, 1, 2, 3, 4, 5, 6])
     """
-    if checks.is_concrete(key) and checks.is_concrete(epoch):
-        order = host_order(key, epoch, size)
+    key = jax.random.fold_in(key, epoch)
+    if checks.is_concrete(key) and jax.default_backend() == "cpu":
+        order = jnp.asarray(host_order(key, size), jax.dtypes.canonicalize_dtype(int))
     else:
-        order = jax.random.permutation(jax.random.fold_in(key, epoch), size)
+        order = jax.random.permutation(key, size)
     full = size // batch_size * batch_size
     return order[:full].reshape(-1, batch_size), order[None, full:]
 
 
-def host_order(key: PRNGKey, epoch: int | jax.Array, size: int) -> np.ndarray:
-    """Return `jax.random.permutation(fold_in(key, epoch), size)`, sorted many times as fast as XLA does on a CPU.
+def host_order(key: PRNGKey, size: int) -> np.ndarray:
+    """Return `jax.random.permutation(key, size)`, the same numbers, sorted many times as fast as XLA does on a CPU.
 
     It sorts by random bits, ceil(3 log(size) / log(2^32)) times, as JAX does; NumPy sorts the bits with the places
     below them as one number.
 
-    >>> key = jax.random.key(0)
-    >>> host_order(key, 2, 5).tolist() == jax.random.permutation(jax.random.fold_in(key, 2), 5).tolist()
+    >>> host_order(jax.random.key(0), 5).tolist() == jax.random.permutation(jax.random.key(0), 5).tolist()
     True
     """
     order = np.arange(size, dtype=np.int32)
-    rounds = int(np.ceil(3 * np.log(size) / np.log(2**32 - 1)))
-    data, kind = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)  # off a mesh: one device draws
-    for bits in np.array(_sort_bits(data, epoch, kind=kind, rounds=rounds, size=size), np.uint64):
-        bits <<= np.uint64(32)
-        bits |= np.arange(size, dtype=np.uint64)
-        bits.sort()
-        bits &= np.uint64(2**32 - 1)
-        order = order[bits.view(np.int64)]
+    for _ in range(int(np.ceil(3 * np.log(max(size, 1)) / np.log(2**32 - 1)))):
+        key, bits = _sort_bits(key, size)
+        drawn = np.array(bits, np.uint64)
+        drawn <<= np.uint64(32)
+        drawn |= np.arange(size, dtype=np.uint64)
+        drawn.sort()
+        drawn &= np.uint64(2**32 - 1)
+        order = order[drawn.view(np.int64)]
     return order
 
 
-@partial(jax.jit, static_argnames=("kind", "rounds", "size"), compiler_options=RUNS_ONCE)
-def _sort_bits(data: jax.Array, epoch: int | jax.Array, *, kind: Any, rounds: int, size: int) -> jax.Array:
-    """Draw what each round of JAX's permutation sorts by [rounds, size]; a loop, to compile the draw once."""
-
-    def one_round(key: PRNGKey, _: None) -> tuple[PRNGKey, jax.Array]:
-        key, now = jax.random.split(key)
-        return key, jax.random.bits(now, (size,), jnp.uint32)
-
-    return jax.lax.scan(one_round, jax.random.fold_in(jax.random.wrap_key_data(data, impl=kind), epoch), length=rounds)[
-        1
-    ]
+@partial(jax.jit, static_argnums=1, compiler_options=FEW_OPTIMIZATIONS)
+def _sort_bits(key: PRNGKey, size: int) -> tuple[PRNGKey, jax.Array]:
+    key, now = jax.random.split(key)
+    return key, jax.random.bits(now, (size,), jnp.uint32)
 
 
 def no_progress(step: Step, train_state: TrainState, batch: Dataset, key: PRNGKey) -> Progress:

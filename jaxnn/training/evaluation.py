@@ -12,6 +12,7 @@ import numpy as np
 from jaxnn import checks
 from jaxnn.data import Dataset, Stream, check_dataset
 from jaxnn.training.machine import cores, on_each_core
+from jaxnn.training.state import kept
 from jaxnn.training.step import Totals, measure
 from jaxnn.types import Layer, Loss, Metric, Params, State
 
@@ -78,7 +79,7 @@ def evaluate(
     metrics = checks.metric_names("evaluate", metrics or {})
     check_dataset("evaluate", dataset)
     check_labels("evaluate", model, params, state, dataset)
-    step = _kept(_compiled_step, model, loss, tuple(metrics.items()))
+    step = kept(_compiled_step, model, loss, tuple(metrics.items()))
     return total_means(_of_every_batch(step, params, state, dataset, dataset.size, batch_size))
 
 
@@ -96,7 +97,7 @@ def _of_every_batch(program: Any, params: Params, state: State, data: Any, size:
     a_call = _batches_of_a_call((first_batch, jax.eval_shape(program, params, state, first_batch)), full)
     results = []
     if a_call > 1 and not together:
-        several, room = _kept(_compiled_loop, program), 2 ** math.ceil(math.log2(a_call))  # few shapes to compile
+        several, room = kept(_compiled_loop, program), 2 ** math.ceil(math.log2(a_call))  # few shapes to compile
 
         def call(at):
             first, count = at
@@ -158,15 +159,6 @@ def _on_one_device(values: Any) -> Any:
     if not everywhere or not jax.sharding.get_abstract_mesh().empty:
         return values
     return jax.tree.unflatten(form, [leaf.addressable_data(0) for leaf in leaves])
-
-
-def _kept(make: Any, *values: Any) -> Callable[..., Any]:
-    """Take the program of an earlier call with these values; one with no hash, as a callable object, is made anew."""
-    try:
-        hash(values)
-    except TypeError:
-        return make.__wrapped__(*values)
-    return make(*values)
 
 
 # Compiled once for a model and not once a call; the programs of the latest models stay.
@@ -233,5 +225,5 @@ def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_si
         raise ValueError("predict expected inputs with the examples on axis 0 but got a single number")
     if len(inputs) == 0:
         raise ValueError(f"predict got no examples (inputs have shape {np.shape(inputs)})")
-    apply = _kept(_compiled_apply, model)
+    apply = kept(_compiled_apply, model)
     return np.concatenate(_of_every_batch(apply, params, state, inputs, len(inputs), batch_size))

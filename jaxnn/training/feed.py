@@ -153,7 +153,7 @@ def _orders(keys: RunKeys, size: int) -> Callable[[int], np.ndarray]:
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
-        return host_order(jax.random.wrap_key_data(jnp.asarray(data), impl=kind), epoch, size)
+        return host_order(jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(data), impl=kind), epoch), size)
 
     def locked(epoch: int) -> np.ndarray:
         with lock:

@@ -73,7 +73,7 @@ def keep_freed_memory(*, one_arena: bool = False) -> bool:
 
     glibc takes every block above 32 MiB from the system and gives it back at once, so a program that needs one at each
     call, as inference of a wide Transformer does, gets its pages anew, cleared one by one. Afterwards the process holds
-    the most that it ever needed.
+    the most that it needed since the latest `return_freed_memory`.
 
     Each thread takes memory from an arena of its own, which still gives back blocks of up to 64 MiB. With `one_arena`
     all share the one that keeps everything: for programs with arrays of tens of megabytes, as large batches in
@@ -95,8 +95,8 @@ def keep_freed_memory(*, one_arena: bool = False) -> bool:
 def return_freed_memory() -> bool:
     """Give the system back what this process has freed; say whether there was something, which glibc alone tells.
 
-    For after a compilation: what LLVM frees glibc keeps for the threads that compiled, a hundred megabytes of a small
-    network. `fit` and `fit_many` do it. See malloc_trim(3).
+    For after a compilation: what LLVM frees glibc keeps for the threads that compiled. `fit` and `fit_many` do it. See
+    malloc_trim(3).
 
     >>> return_freed_memory()  # doctest: +SKIP
     True

@@ -11,7 +11,7 @@ from jaxnn.data import Dataset
 from jaxnn.training.epoch import Progress, compile_epoch, epoch_program, no_progress
 from jaxnn.training.evaluation import evaluation_step
 from jaxnn.training.machine import device_memory
-from jaxnn.training.state import RUNS_ONCE, RunKeys, TrainState, init_train_state
+from jaxnn.training.state import FEW_OPTIMIZATIONS, RunKeys, TrainState, init_train_state
 from jaxnn.training.step import Totals, train_step
 from jaxnn.training.sweep_settings import Recipe, Structure, made
 from jaxnn.types import Params, State
@@ -72,7 +72,7 @@ def compile_members(
     together = side_by_side(params)
 
     def compiled(chunk: int) -> tuple[Any, Any, Any]:
-        starts = jax.jit(over_members(start, together), compiler_options=RUNS_ONCE)
+        starts = jax.jit(over_members(start, together), compiler_options=FEW_OPTIMIZATIONS)
         program = jax.jit(over_members(run, together))
         many = jax.eval_shape(starts, _stacked(one, chunk))
 

@@ -11,7 +11,7 @@ from jaxnn.data import Dataset
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.models import mlp
 from jaxnn.optimizers import adagrad, adam, adamw, clip_by_global_norm, gradient_descent, momentum, rmsprop, sgd
-from jaxnn.training import NotFiniteError, fit
+from jaxnn.training import NotFiniteError, fit, init_train_state
 
 NAN, INF = float("nan"), float("inf")
 PARAMS = ({"weight": jnp.ones((3, 2)), "bias": jnp.zeros(2)}, ())
@@ -37,6 +37,9 @@ def test_learning_rate_of_another_kind(make):
 def test_schedules_that_give_no_rate(make):
     refused(ValueError, lambda: make(lambda step: -0.1).init(PARAMS), f"{make.__name__} expected learning_rate in")
     refused(ValueError, lambda: make(lambda step: jnp.ones(2)).init(PARAMS), "to be one number", "(2,)")
+    falling = make(lambda step: -0.1 * (step + 1))
+    start = lambda: init_train_state(lambda key: (PARAMS, ()), falling, jax.random.key(0))  # noqa: E731
+    refused(ValueError, start, f"{make.__name__} expected learning_rate in")
     compiled = jax.jit(lambda: make(lambda step: jnp.ones(3) * step).init(PARAMS))
     refused(ValueError, compiled, "to be one number", "(3,)")
 
