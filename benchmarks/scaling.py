@@ -135,7 +135,8 @@ def _panel(
     low, high = min(*values, *line), max(*values, *line)
     panel.set_ylim(low / 1.5, high * (high / low) ** 0.25 * 1.6)
     panel.set_xticks(sizes, [size_label(size) for size in sizes])
-    panel.yaxis.set_major_locator(LogLocator(numticks=6))
+    # Where the values lie within few powers of ten, twice and five times those too: else no line may be there at all.
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,), numticks=6))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} {unit}"))
     for side in (panel.xaxis, panel.yaxis):
         side.set_minor_locator(NullLocator())
