@@ -53,7 +53,7 @@ def run_keys(seed: int) -> RunKeys:
 def compiled_init(init: Init) -> Init:
     """Compile an init for one use, faster than `jax.jit` does; not inside of another `jit`.
 
-    On a CPU it draws the same numbers as fully optimized, to the bit.
+    From the same random bits as `jax.jit`, so the same numbers but for the rounding of the last bits.
 
     >>> from jaxnn.layers import linear
     >>> compiled_init(linear(2, 3).init)(jax.random.key(0))[0]["weight"].shape
