@@ -9,6 +9,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
 from jaxnn import checks
+from jaxnn.functional.shards import by_shard
 from jaxnn.functional.windows import Ends, Padding, Sizes, padding_ends, shifted
 from jaxnn.types import Array
 
@@ -110,7 +111,7 @@ def _convolve_jvp(geometry, primals, tangents):
         dy.append(jax.lax.platform_dependent(dx, kernel, cpu=fast, default=partial(_lax, geometry=geometry)))
     if not isinstance(dkernel, SymbolicZero):
         # Beyond 64 places an axis the patches would be too many to compile and to hold.
-        products = _by_products if geometry.groups == 1 else _by_products_of_groups
+        products = _by_products_on_each_device if geometry.groups == 1 else _by_products_of_groups
         fast = partial(products if max(kernel.shape[:-2]) <= 64 else _lax, geometry=geometry)
         tangent = partial(jax.lax.platform_dependent, cpu=fast, default=partial(_lax, geometry=geometry))
         # The patches are as many times larger than x as the kernel has places: taken anew in the backward pass.
@@ -146,6 +147,19 @@ def _by_products(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Ar
 
     y = jax.ShapeDtypeStruct((*patches.shape[1:], kernel.shape[-1]), x.dtype)
     return jax.linear_transpose(weight_gradient, y)(kernel)[0]
+
+
+def _by_products_on_each_device(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
+    """Convolve as above, the product of the gradient split among the devices by ourselves.
+
+    XLA would put the sum over the devices between the product and its transpose, which it then cannot turn round to
+    the order above; the other order takes 1.5 to 2.5 times as long on a CPU.
+    """
+
+    def on_device(kernel, x):
+        return (_by_products(x, kernel, geometry),)
+
+    return by_shard(on_device, (0,), (0,), kernel, x)[0]
 
 
 def _by_products_of_groups(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
