@@ -1,4 +1,4 @@
-"""`python tests/shards_run.py OUT`: recurrent networks on one device and on four, in float64; what came out as JSON."""
+"""`python tests/shards_run.py OUT`: networks on one device and on four, in float64; what came out as JSON."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import optax
 from jaxnn import functional, layers
 from jaxnn.data import Dataset
 from jaxnn.losses import softmax_cross_entropy
-from jaxnn.models import gru_classifier, lstm_classifier
+from jaxnn.models import cnn, gru_classifier, lstm_classifier
 from jaxnn.training import evaluate, fit, predict
 from jaxnn.training.parallel import data_mesh, device_per_core
 
@@ -66,7 +66,9 @@ def main(out: Path) -> None:
     targets = random.integers(0, 3, 53)
     lstm, gru = lstm_classifier(8, 16, 2, 3), gru_classifier(8, 16, 2, 3, vocabulary_size=5, pad_id=0)
     found = {"collectives": collectives(data_mesh())}
-    for name, model, inputs in (("lstm", lstm, rows), ("gru with padding", gru, tokens)):
+    images, convolutions = random.normal(size=(53, 6, 6, 1)), cnn(3, channels=(4, 6), hidden=8)
+    cases = ("lstm", lstm, rows), ("gru with padding", gru, tokens), ("cnn", convolutions, images)
+    for name, model, inputs in cases:
         found[name] = [trained(model, inputs, targets, mesh) for mesh in (None, data_mesh())]
     try:
         device_per_core()

@@ -263,3 +263,41 @@ def test_threefry_gives_the_words_of_jax(seed):
     both = jnp.concatenate([counters, jnp.zeros_like(counters)])
     expected = jax.extend.random.threefry_2x32(jax.random.key_data(key), both).reshape(2, -1).T
     np.testing.assert_array_equal(functional.threefry(key, counters), expected)
+
+
+# Linear
+
+
+@pytest.mark.parametrize("rows", [4, 5, 9])  # narrower W, and enough rows: another form
+@pytest.mark.parametrize("out", [2, 5, 6])
+def test_derivatives_of_linear_are_those_of_a_product(rows, out):
+    """In float64, where two orders of a sum of 9 terms agree to a few of 2**-53."""
+
+    def derivatives(product):
+        value = lambda x, weight: jnp.sin(product(x, weight)).sum()  # noqa: E731
+        along = lambda f: lambda at: jax.jvp(f, at, at)[1]  # noqa: E731
+        return {
+            "gradients": jax.grad(value, (0, 1))(x, weight),
+            "of W alone": jax.grad(value, 1)(x, weight),
+            "forward": along(lambda at: product(*at))(((x, weight),)),
+            "Hessian": jax.hessian(value, 1)(x, weight),
+            "reverse over reverse": jax.grad(lambda *at: (jax.grad(value, 1)(*at) ** 2).sum(), (0, 1))(x, weight),
+            "each x": jax.vmap(jax.grad(value, (0, 1)), (0, None))(jnp.stack([x, 2 * x]), weight),
+            "each W": jax.vmap(jax.grad(value, (0, 1)), (None, 0))(x, jnp.stack([weight, 2 * weight])),
+        }
+
+    with jax.enable_x64(True):
+        x, weight = (jax.random.normal(jax.random.fold_in(KEY, i), s) for i, s in enumerate([(rows, 5), (5, out)]))
+        ours, expected = derivatives(functional.linear), derivatives(jnp.matmul)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def test_a_narrowing_linear_has_its_gradient_by_a_wide_product_on_a_cpu():
+    """Of 128 columns from 512, the gradient's product is one of 128 rows; an accelerator gets the product as it is."""
+    gradient = jax.jit(jax.grad(lambda weight, x: functional.linear(x, weight).sum()))
+    shapes = jax.ShapeDtypeStruct((512, 128), jnp.float32), jax.ShapeDtypeStruct((1024, 512), jnp.float32)
+    lowered = {on: gradient.trace(*shapes).lower(lowering_platforms=(on,)).as_text() for on in ("cpu", "cuda")}
+    assert "-> tensor<128x512xf32>" in lowered["cpu"]
+    assert "optimization_barrier" in lowered["cpu"]
+    assert "optimization_barrier" not in lowered["cuda"]

@@ -1,4 +1,4 @@
-"""Recurrent layers on a mesh: each device computes its own part of the batch."""
+"""Recurrent layers and convolutions on a mesh: each device computes its own part of the batch."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def found(tmp_path_factory):
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("network", ["lstm", "gru with padding"])
+@pytest.mark.parametrize("network", ["lstm", "gru with padding", "cnn"])
 @pytest.mark.parametrize("part", ["history", "loss", "logits"])
 def test_four_devices_train_what_one_trains(found, network, part):
     one, four = (run[part] for run in found[network])
