@@ -269,7 +269,7 @@ def test_threefry_gives_the_words_of_jax(seed):
 
 
 @pytest.mark.parametrize("rows", [4, 5, 9])  # narrower W, and enough rows: another form
-@pytest.mark.parametrize("out", [2, 5, 6])
+@pytest.mark.parametrize("out", [2, 5, 6, 129])
 def test_derivatives_of_linear_are_those_of_a_product(rows, out):
     """In float64, where two orders of a sum of 9 terms agree to a few of 2**-53."""
 

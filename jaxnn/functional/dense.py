@@ -1,7 +1,9 @@
 """Widening to float32, and the affine map."""
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,9 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
 from jaxnn.types import Array
+
+FEW_COLUMNS = 128
+CACHED = 2**18  # elements of an array that a core keeps at hand, 1 MB
 
 
 def wide(x: Array) -> jax.Array:
@@ -30,40 +35,56 @@ def linear(
     """
     # As one matrix: over several leading axes the weight's gradient would copy them transposed, at twice the time.
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
-    is_known = isinstance(rows.shape[0], int)  # an exported model leaves the batch's size open
-    narrowing = is_known and weight.shape[1] < weight.shape[0] <= rows.shape[0]
-    y = (_narrowing if narrowing else jnp.matmul)(rows, weight.astype(x.dtype)).reshape(*x.shape[:-1], weight.shape[-1])
+    weight, gradient = weight.astype(x.dtype), _weight_gradient(rows.shape, weight.shape[1])
+    product = rows @ weight if gradient is None else _product(rows, weight, gradient)
+    y = product.reshape(*x.shape[:-1], weight.shape[1])
     if bias is None:
         return y
     # Broadcast before it is narrowed: so the bias's gradient, a sum over all rows, is taken in the bias's own dtype.
     return y + jnp.broadcast_to(bias, y.shape).astype(x.dtype)
 
 
-@jax.custom_jvp
-def _narrowing(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """Compute x W for a W with more rows than columns, and an x with as many rows as that."""
-    return x @ weight
+# The gradient of W is the product x.T [in, N] @ dL/dy [N, out] of two arrays that both lie with N first. On a CPU XLA
+# leaves that to a routine which is fast where the product has many columns, and XLA takes every transpose into the
+# product; two forms behind a barrier, which it cannot see through, are faster.
 
 
-@partial(_narrowing.defjvp, symbolic_zeros=True)
-def _narrowing_jvp(primals, tangents):
+def _in_rows(x: jax.Array, dy: jax.Array) -> jax.Array:
+    """Compute (dy.T @ x).T, a product of few rows and many columns."""
+    return jax.lax.optimization_barrier(dy.T @ x).T
+
+
+def _from_columns(x: jax.Array, dy: jax.Array) -> jax.Array:
+    """Compute x.T @ dy with x.T copied: by the routine of the forward pass, which wants what it adds up last."""
+    return jax.lax.optimization_barrier(x.T) @ dy
+
+
+def _weight_gradient(x: tuple[Any, ...], out: int) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
+    """Choose how the gradient of W is computed for an x of shape [N, in]; None is as XLA has it."""
+    size, features = x
+    if not isinstance(size, int) or size < features:  # an exported model leaves the size of the batch open
+        return None
+    if out < features:
+        return _in_rows
+    return _from_columns if out <= FEW_COLUMNS and size * features <= CACHED else None
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _product(x: Array, weight: Array, gradient: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
+    return jnp.matmul(x, weight)
+
+
+@partial(_product.defjvp, symbolic_zeros=True)
+def _product_jvp(gradient, primals, tangents):
+    """Write x dW on a CPU as the transpose of the gradient."""
     x, weight = primals
     dx, dweight = tangents
     dy = [] if isinstance(dx, SymbolicZero) else [dx @ weight]
     if not isinstance(dweight, SymbolicZero):
-        dy.append(jax.lax.platform_dependent(x, dweight, cpu=_with_fast_gradient, default=jnp.matmul))
-    return _narrowing(x, weight), sum(dy[1:], dy[0])
 
+        def transposed(x, dweight):
+            y = jax.ShapeDtypeStruct((x.shape[0], dweight.shape[1]), x.dtype)
+            return jax.linear_transpose(partial(gradient, x), y)(dweight)[0]
 
-def _with_fast_gradient(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """Compute x W as the transpose of the gradient of W, (dL/dy.T [out, N] @ x [N, in]).T.
-
-    A product with few rows and many columns takes 0.4 to 0.8 of the time of one with many rows and few columns on a
-    CPU. The barrier keeps XLA from turning it round.
-    """
-
-    def weight_gradient(g):
-        return jax.lax.optimization_barrier(g.T @ x).T
-
-    y = jax.ShapeDtypeStruct((len(x), weight.shape[1]), x.dtype)
-    return jax.linear_transpose(weight_gradient, y)(weight)[0]
+        dy.append(jax.lax.platform_dependent(x, dweight, cpu=transposed, default=jnp.matmul))
+    return _product(x, weight, gradient), sum(dy[1:], dy[0])
