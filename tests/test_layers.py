@@ -268,8 +268,8 @@ def test_threefry_gives_the_words_of_jax(seed):
 # Linear
 
 
-@pytest.mark.parametrize("rows", [4, 5, 9])  # narrower W, and enough rows: another form
-@pytest.mark.parametrize("out", [2, 5, 6, 129])
+@pytest.mark.parametrize("rows", [4, 5, 9])  # with enough rows for W [5, out] another form of its gradient
+@pytest.mark.parametrize("out", [2, 5, 6, 129])  # turned round, by a copy twice, and as it is
 def test_derivatives_of_linear_are_those_of_a_product(rows, out):
     """In float64, where two orders of a sum of 9 terms agree to a few of 2**-53."""
 

@@ -153,7 +153,7 @@ def _by_products_on_each_device(x: jax.Array, kernel: jax.Array, geometry: _Geom
     """Convolve as above, the product of the gradient split among the devices by ourselves.
 
     XLA would put the sum over the devices between the product and its transpose, which it then cannot turn round to
-    the order above; the other order takes 1.5 to 2.5 times as long on a CPU.
+    the order above; the other order is slow on a CPU.
     """
 
     def on_device(kernel, x):

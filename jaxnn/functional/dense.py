@@ -59,9 +59,9 @@ def _from_columns(x: jax.Array, dy: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(x.T) @ dy
 
 
-def _weight_gradient(x: tuple[Any, ...], out: int) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
-    """Choose how the gradient of W is computed for an x of shape [N, in]; None is as XLA has it."""
-    size, features = x
+def _weight_gradient(shape: tuple[Any, ...], out: int) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
+    """Choose how the gradient of W [in, out] is computed for an x of shape [N, in]; None is as XLA has it."""
+    size, features = shape
     if not isinstance(size, int) or size < features:  # an exported model leaves the size of the batch open
         return None
     if out < features:
