@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from jaxnn.data import Dataset
-from jaxnn.layers import linear
+from jaxnn.layers import linear, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.training import epoch, evaluate, evaluation, fit, machine, predict
@@ -78,16 +78,40 @@ def test_every_example_is_evaluated_once(four_cores, batch_size):
     assert found["accuracy"] == np.mean(logits.argmax(-1) == targets)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [(4, {4, 2}), (12, {12, 10}), (14, {7, 14}), (36, {12, 36, 10}), (37, {10, 37}), (70, {10, 70}), (100, {10, 70})],
+)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_large_arrays_are_computed_in_parts_of_a_batch(four_cores, monkeypatch, batch_size, sizes, hidden):
+    seen = set()
+
+    def outer(x):  # 36 numbers an example, seen from outside or in a loop alone
+        return jnp.outer(jnp.append(x, 1), jnp.append(x, 2)).sum()
+
+    def wide(x):
+        seen.add(len(x))
+        return jax.lax.map(outer, x, batch_size=len(x)) if hidden else jax.vmap(outer)(x)
+
+    monkeypatch.setattr(evaluation, "CACHED_BYTES", 12 * 36 * 4)
+    model = sequential(wide, name=f"wide({batch_size}, {hidden})")
+    outputs = predict(model, ((),), ((),), X, batch_size=batch_size)
+    assert seen == sizes
+    expected = np.append(X, np.full((70, 1), 1, np.float32), 1).sum(1) * (X.sum(1) + 2)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_call_takes_batches_within_its_limits(monkeypatch):
     monkeypatch.setattr(evaluation, "cores", lambda: 4)
     rows = np.zeros((8, 100), np.float32)
-    assert evaluation._batches_of_a_call(rows, 3) == 1  # each core has one
-    assert evaluation._batches_of_a_call(rows, 20) == 5  # one call a core
-    assert evaluation._batches_of_a_call(rows, 40) == 5  # two calls a core, of 8 batches at most
+    assert evaluation._batches_of_a_call(rows, 3, 1) == 1  # each core has one
+    assert evaluation._batches_of_a_call(rows, 20, 1) == 5  # one call a core
+    assert evaluation._batches_of_a_call(rows, 40, 1) == 5  # two calls a core, of 8 batches at most
+    assert evaluation._batches_of_a_call(rows, 80, 2) == 10  # halves of batches: twice as many
     monkeypatch.setattr(evaluation, "CALL_BYTES", 4 * rows.nbytes)
-    assert evaluation._batches_of_a_call(rows, 100) == 4  # seven calls a core
+    assert evaluation._batches_of_a_call(rows, 100, 1) == 4  # seven calls a core
     monkeypatch.setattr(evaluation, "CALL_BYTES", rows.nbytes - 1)
-    assert evaluation._batches_of_a_call(rows, 100) == 1
+    assert evaluation._batches_of_a_call(rows, 100, 1) == 1
 
 
 def test_what_the_caller_has_set_for_its_thread_holds(four_cores):

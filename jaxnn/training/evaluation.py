@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Jaxpr, subjaxprs
 
 from jaxnn import checks
 from jaxnn.data import Dataset, Stream, check_dataset
@@ -17,6 +18,7 @@ from jaxnn.training.step import Totals, measure
 from jaxnn.types import Layer, Loss, Metric, Params, State
 
 CALL_BATCHES, CALL_BYTES = 8, 2**24  # that a call takes, at most; Ctrl-C waits for it
+CACHED_BYTES = 2**22  # of a batch's largest array, what a core's caches hold of it
 
 
 def batches(dataset: Dataset, batch_size: int) -> Iterator[Dataset]:
@@ -63,8 +65,9 @@ def evaluate(
 ) -> dict[str, float]:
     """Compute the mean loss and metrics over every example, in evaluation mode (no dropout, running statistics).
 
-    The batch size changes speed and memory only; on a CPU as many batches as cores are computed at a time. Raises
-    ValueError for an empty set, unequal lengths, or a label that the model has no output for.
+    The batch size changes speed and memory only; on a CPU as many batches as cores are computed at a time, in parts
+    that its caches hold. Raises ValueError for an empty set, unequal lengths, or a label that the model has no output
+    for.
 
     >>> from jaxnn.layers import linear
     >>> from jaxnn.losses import softmax_cross_entropy
@@ -86,15 +89,20 @@ def evaluate(
 def _of_every_batch(program: Any, params: Params, state: State, data: Any, size: int, batch_size: int) -> list[Any]:
     """Compute `program(params, state, batch)` of every batch in order, on the host.
 
-    On a CPU a call takes several batches, one after the other in a loop: calls one by one wait for a core beside a free
-    one, since a thread that another has just woken stays where that one was (Linux moves it after milliseconds).
+    On a CPU a batch with large arrays is computed in parts, whose arrays stay in the caches from layer to layer. And a
+    call takes several batches, one after the other in a loop: calls one by one wait for a core beside a free one, since
+    a thread that another has just woken stays where that one was (Linux moves it after milliseconds).
     """
     together = _on_several_devices(data)
     if not together:
         params, state = _on_one_device((params, state))
-    full = size // batch_size
+    batch_size = min(batch_size, size)
     first_batch = _rows(data, 0, batch_size)
-    a_call = _batches_of_a_call((first_batch, jax.eval_shape(program, params, state, first_batch)), full)
+    traced = program.trace(params, state, first_batch)
+    parts = 1 if together else _parts(traced.jaxpr.jaxpr, batch_size)
+    batch_size = math.ceil(batch_size / parts)
+    full = size // batch_size
+    a_call = _batches_of_a_call((first_batch, traced.out_info), full, parts)
     results = []
     if a_call > 1 and not together:
         several, room = kept(_compiled_loop, program), 2 ** math.ceil(math.log2(a_call))  # few shapes to compile
@@ -123,15 +131,30 @@ def _rows(data: Any, start: int, count: int) -> Any:
     return jax.tree.map(lambda field: field[start : start + count], data)
 
 
-def _batches_of_a_call(batch: Any, full: int) -> int:
-    """Choose how many of `full` batches a call takes: as many for each core, within the limits of memory.
+def _parts(jaxpr: Jaxpr, batch_size: int) -> int:
+    """Choose in how many parts a batch is computed, even ones if that is near: as its largest array wants it."""
+    if jax.default_backend() != "cpu":
+        return 1
+    least = min(math.ceil(_largest(jaxpr) / CACHED_BYTES), batch_size)
+    return next((parts for parts in range(least, 2 * least) if batch_size % parts == 0), least)
 
-    `batch` is one with its results.
+
+def _largest(jaxpr: Jaxpr) -> int:
+    """Return the bytes of the largest array that a program computes."""
+    computed: list[Any] = [var.aval for equation in jaxpr.eqns for var in equation.outvars]
+    sizes = [array.size * array.dtype.itemsize for array in computed if hasattr(array, "dtype")]  # no tokens
+    return max([1, *sizes, *map(_largest, subjaxprs(jaxpr))])
+
+
+def _batches_of_a_call(batch: Any, full: int, parts: int) -> int:
+    """Choose how many of `full` parts of batches a call takes: as many for each core, within the limits of memory.
+
+    `batch` is a whole one with its results.
     """
     if jax.default_backend() != "cpu":
         return 1
     size = sum(field.size * field.dtype.itemsize for field in jax.tree.leaves(batch))
-    most = max(1, min(CALL_BATCHES, CALL_BYTES // max(size, 1)))
+    most = max(1, min(CALL_BATCHES * parts, CALL_BYTES * parts // max(size, 1)))
     calls = cores() * math.ceil(full / (cores() * most))
     return math.ceil(full / max(calls, 1))
 
@@ -209,8 +232,8 @@ def check_labels(function: str, model: Layer, params: Params, state: State, data
 def predict(model: Layer, params: Params, state: State, inputs: Any, *, batch_size: int = 1000) -> np.ndarray:
     """Compute the model's outputs for every example, [N, ...] -> [N, ...], in evaluation mode, on the host.
 
-    On a CPU as many batches as cores are computed at a time. Raises ValueError for no examples, TypeError for inputs
-    that are no array.
+    As in `evaluate` the batch size changes speed and memory only. Raises ValueError for no examples, TypeError for
+    inputs that are no array.
 
     >>> from jaxnn.layers import flatten
     >>> predict(flatten(), (), (), np.zeros((5, 2, 2)), batch_size=2).shape
