@@ -83,12 +83,10 @@ def _checked(name, axes, x, kernel, bias, stride, padding, dilation, groups):
     checks.divides(name, groups, out_channels=out)
     ends = padding_ends(padding, x.shape[1:-1], tuple(window), stride, dilation)
     checks.window_fits(name, "kernel", x, tuple(window), ends, dilation)
-    y = _convolve(x, jnp.asarray(kernel, x.dtype), _Geometry(stride, ends, dilation, groups))
-    if bias is None:
-        return y
-    if bias.shape != (out,):
+    if bias is not None and bias.shape != (out,):
         raise ValueError(f"{name} expected a bias of shape ({out},) but got {bias.shape}")
-    return y + bias.astype(x.dtype)
+    bias = None if bias is None else bias.astype(x.dtype)
+    return _convolve(x, kernel.astype(x.dtype), bias, _Geometry(stride, ends, dilation, groups))
 
 
 # XLA computes the forward pass fast on a CPU, in a loop or not. Its lowering of the weight gradient takes 4 to 40 times
@@ -96,27 +94,35 @@ def _checked(name, axes, x, kernel, bias, stride, padding, dilation, groups):
 # the flipped kernel. So the tangent is written in forms whose *transposes* are fast; other platforms get lax's own.
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _convolve(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    return _lax(x, kernel, geometry)
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: _Geometry) -> jax.Array:
+    return _affine(x, kernel, bias, geometry)
 
 
 @partial(_convolve.defjvp, symbolic_zeros=True)
 def _convolve_jvp(geometry, primals, tangents):
-    x, kernel = primals
-    dx, dkernel = tangents
+    x, kernel, bias = primals
+    y = _convolve(x, kernel, bias, geometry)
+    dx, dkernel, dbias = (None if isinstance(tangent, SymbolicZero) else tangent for tangent in tangents)
     dy = []
-    if not isinstance(dx, SymbolicZero):
-        fast = partial(_by_flipped_kernel, geometry=geometry)
-        dy.append(jax.lax.platform_dependent(dx, kernel, cpu=fast, default=partial(_lax, geometry=geometry)))
-    if not isinstance(dkernel, SymbolicZero):
+    if dx is not None:
+        fast, plain = partial(_by_flipped_kernel, geometry=geometry), partial(_lax, geometry=geometry)
+        dy.append(jax.lax.platform_dependent(dx, kernel, cpu=fast, default=plain))
+    if dkernel is not None:
         # Beyond 64 places an axis the patches would be too many to compile and to hold.
-        products = _by_products_on_each_device if geometry.groups == 1 else _by_products_of_groups
-        fast = partial(products if max(kernel.shape[:-2]) <= 64 else _lax, geometry=geometry)
-        tangent = partial(jax.lax.platform_dependent, cpu=fast, default=partial(_lax, geometry=geometry))
+        products = _by_products if geometry.groups == 1 else _by_products_of_groups
+        fast = partial(products if max(kernel.shape[:-2]) <= 64 else _affine, geometry=geometry)
+        tangent = partial(jax.lax.platform_dependent, cpu=fast, default=partial(_affine, geometry=geometry))
         # The patches are as many times larger than x as the kernel has places: taken anew in the backward pass.
-        dy.append(jax.checkpoint(tangent, prevent_cse=False)(x, dkernel))
-    return _convolve(x, kernel, geometry), sum(dy[1:], dy[0])
+        dy.append(jax.checkpoint(tangent, prevent_cse=False)(x, dkernel, dbias))
+    elif dbias is not None:
+        dy.append(jnp.broadcast_to(dbias, y.shape))
+    return y, sum(dy[1:], dy[0])
+
+
+def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: _Geometry) -> jax.Array:
+    y = _lax(x, kernel, geometry)
+    return y if bias is None else y + bias
 
 
 def _lax(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
@@ -131,38 +137,38 @@ def _lax(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
     )
 
 
-def _by_products(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    """Convolve as the transpose of the weight gradient, which is one matrix product of the patches with dL/dy.
+def _by_products(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: _Geometry) -> jax.Array:
+    """Convolve as the transpose of the gradient, which is one matrix product of the patches with dL/dy.
 
-    dL/dkernel [KH KW in, out] = patches [KH KW in, B H' W'] @ dL/dy [B H' W', out].
+    dL/dkernel [KH KW in, out] = patches [KH KW in, B H' W'] @ dL/dy [B H' W', out]. Patches of one more row, of ones,
+    give dL/dbias: in a pass of its own dL/dy would be read, and where nothing else needs it computed, once more.
+
+    On a mesh the product is split among the devices by ourselves. XLA would put the sum over the devices between the
+    product and its transpose, which it then cannot turn round to the order above; the other order is slow on a CPU.
     """
-    # Channels first: both operands lie as a product reads them, and what is copied are rows rather than pixels.
-    patches = jnp.pad(jnp.moveaxis(x, -1, 0), ((0, 0), (0, 0), *geometry.ends))
-    for i in reversed(range(len(geometry.ends))):
-        along = (kernel.shape[i], geometry.stride[i], geometry.dilation[i])
-        patches = jnp.concatenate(shifted(patches, i + 2, *along))  # [KH KW in, B, H', W']
+    *window, _, out = kernel.shape
+    weights = kernel.reshape(-1, out)
+    if bias is not None:
+        weights = jnp.concatenate([weights, bias[None]])
 
-    def weight_gradient(g):
-        return (patches.reshape(len(patches), -1) @ g.reshape(-1, kernel.shape[-1])).reshape(kernel.shape)
+    def on_device(weights, x):
+        # Channels first: both operands lie as a product reads them, and what is copied are rows rather than pixels.
+        patches = jnp.pad(jnp.moveaxis(x, -1, 0), ((0, 0), (0, 0), *geometry.ends))
+        for i in reversed(range(len(window))):
+            parts = shifted(patches, i + 2, window[i], geometry.stride[i], geometry.dilation[i])
+            ones = [] if i > 0 or bias is None else [jnp.ones_like(parts[0][:1])]
+            patches = jnp.concatenate([*parts, *ones])  # at last [KH KW in (+ 1), B, H', W']
 
-    y = jax.ShapeDtypeStruct((*patches.shape[1:], kernel.shape[-1]), x.dtype)
-    return jax.linear_transpose(weight_gradient, y)(kernel)[0]
+        def weight_gradient(g):
+            return patches.reshape(len(patches), -1) @ g.reshape(-1, out)
 
+        y = jax.ShapeDtypeStruct((*patches.shape[1:], out), x.dtype)
+        return jax.linear_transpose(weight_gradient, y)(weights)
 
-def _by_products_on_each_device(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    """Convolve as above, the product of the gradient split among the devices by ourselves.
-
-    XLA would put the sum over the devices between the product and its transpose, which it then cannot turn round to
-    the order above; the other order is slow on a CPU.
-    """
-
-    def on_device(kernel, x):
-        return (_by_products(x, kernel, geometry),)
-
-    return by_shard(on_device, (0,), (0,), kernel, x)[0]
+    return by_shard(on_device, (0,), (0,), weights, x)[0]
 
 
-def _by_products_of_groups(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
+def _by_products_of_groups(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: _Geometry) -> jax.Array:
     """Convolve as one product a group, patches [B, H', W', G, KH KW in / G] with kernel [KH KW in / G, G, out / G]."""
     *window, in_per_group, out = kernel.shape
     patches = jnp.pad(x, ((0, 0), *geometry.ends, (0, 0)))
@@ -171,7 +177,8 @@ def _by_products_of_groups(x: jax.Array, kernel: jax.Array, geometry: _Geometry)
         along = (window[i], geometry.stride[i], geometry.dilation[i])
         patches = jnp.concatenate(shifted(patches, i + 1, *along), -1)
     y = jnp.einsum("...gi,igo->...go", patches, kernel.reshape(patches.shape[-1], geometry.groups, -1))
-    return y.reshape(*y.shape[:-2], out)
+    y = y.reshape(*y.shape[:-2], out)
+    return y if bias is None else y + bias
 
 
 def _by_flipped_kernel(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
