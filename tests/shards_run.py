@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxnn import functional, layers
+from jaxnn import layers
 from jaxnn.data import Dataset
 from jaxnn.losses import softmax_cross_entropy
-from jaxnn.models import cnn, gru_classifier, lstm_classifier
+from jaxnn.models import cnn, gru_classifier, lstm_classifier, rnn_classifier
 from jaxnn.training import evaluate, fit, predict
 from jaxnn.training.parallel import data_mesh, device_per_core
 
@@ -45,14 +46,23 @@ def trained(model, inputs, targets, mesh):
 
 
 def collectives(mesh):
-    """Count what the devices send one another for the gradient of an LSTM on rows of 16 examples."""
-    params, _ = layers.lstm(8, 16, num_layers=2).init(jax.random.key(0))
+    """Count what the devices send one another for the gradient of recurrent networks on rows of 16 examples."""
     x = jax.device_put(jnp.ones((16, 5, 8), jnp.float32), jax.NamedSharding(mesh, jax.P("data")))
-    params = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
-    with jax.set_mesh(mesh):
-        gradient = jax.jit(jax.grad(lambda params: functional.lstm(params, x)[0].sum()))
-        program = gradient.lower(params).compile().as_text()
-    return {name: program.count(f" {name}(") for name in ("all-gather", "all-reduce", "collective-permute")}
+    found = {}
+    for name, model in {"lstm": layers.lstm(8, 16, 2), "rnn with head": rnn_classifier(8, 16, 2, 3)}.items():
+        params, state = jax.device_put(model.init(jax.random.key(0)), jax.NamedSharding(mesh, jax.P()))
+        with jax.set_mesh(mesh):
+            gradient = jax.jit(
+                jax.grad(lambda params, model=model, state=state: model.apply(params, state, x)[0].sum())
+            )
+            program = gradient.lower(params).compile().as_text()
+        sums = re.findall(r" = (\S.*) all-reduce\(", program)
+        found[name] = {
+            "sums": len(sums),
+            "arrays": [size for one in sums for size in re.findall(r"f32\[(\d*)\]", one)],
+            "other": len(re.findall(r" (all-gather|collective-permute|all-to-all)\(", program)),
+        }
+    return found
 
 
 def main(out: Path) -> None:
@@ -67,7 +77,8 @@ def main(out: Path) -> None:
     lstm, gru = lstm_classifier(8, 16, 2, 3), gru_classifier(8, 16, 2, 3, vocabulary_size=5, pad_id=0)
     found = {"collectives": collectives(data_mesh())}
     images, convolutions = random.normal(size=(53, 6, 6, 1)), cnn(3, channels=(4, 6), hidden=8)
-    cases = ("lstm", lstm, rows), ("gru with padding", gru, tokens), ("cnn", convolutions, images)
+    rnn = rnn_classifier(8, 16, 2, 3)
+    cases = ("lstm", lstm, rows), ("rnn", rnn, rows), ("gru with padding", gru, tokens), ("cnn", convolutions, images)
     for name, model, inputs in cases:
         found[name] = [trained(model, inputs, targets, mesh) for mesh in (None, data_mesh())]
     try:

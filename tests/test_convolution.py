@@ -22,10 +22,10 @@ from jaxnn.training import epoch_program, init_train_state, no_progress, run_key
 TOLERANCE = 1e-12
 
 
-def reference(x, kernel, *, stride=1, padding=0, dilation=1, groups=1):
+def reference(x, kernel, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     axes = x.ndim - 2
     each = lambda value: (value,) * axes if isinstance(value, int) else tuple(value)  # noqa: E731
-    return jax.lax.conv_general_dilated(
+    y = jax.lax.conv_general_dilated(
         x,
         kernel,
         each(stride),
@@ -34,10 +34,11 @@ def reference(x, kernel, *, stride=1, padding=0, dilation=1, groups=1):
         dimension_numbers=("NHWC", "HWIO", "NHWC") if axes == 2 else ("NWC", "WIO", "NWC"),
         feature_group_count=groups,
     )
+    return y if bias is None else y + bias
 
 
-def ours(x, kernel, **options):
-    return (functional.conv2d if x.ndim == 4 else functional.conv1d)(x, kernel, **options)
+def ours(x, kernel, bias=None, **options):
+    return (functional.conv2d if x.ndim == 4 else functional.conv1d)(x, kernel, bias, **options)
 
 
 def normal(seed, *shape):
@@ -66,8 +67,12 @@ def derivatives(convolve, options, second):
             | {
                 "jvp of grad": jax.jvp(jax.grad(f), (at,), (direction,))[1],
                 "grad of grad": jax.grad(along)(at),
-                "grad of the data alone": jax.grad(lambda x: f((x, at[1])))(at[0]),
-                "jvp of the kernel alone": jax.jvp(lambda k: convolve(at[0], k, **options), at[1:], direction[1:])[1],
+                "grad of the data alone": jax.grad(lambda x: f((x, *at[1:])))(at[0]),
+                "grad of the kernel alone": jax.grad(lambda kernel: f((at[0], kernel, at[2])))(at[1]),
+                "grad of the bias alone": jax.grad(lambda bias: f((*at[:2], bias)))(at[2]),
+                "jvp of the kernel and the bias": jax.jvp(
+                    lambda *params: convolve(at[0], *params, **options), at[1:], direction[1:]
+                )[1],
             }
         )
 
@@ -98,9 +103,9 @@ def test_value_and_first_derivatives_are_those_of_lax(along, kind, sizes):
     spans = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
     assume(kind == "SAME" or all(n + 2 * p >= k for n, p, k in zip(spatial, added, spans, strict=True)))
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    shapes = (2, *spatial, inputs), (*window, inputs // groups, outputs)
+    shapes = (2, *spatial, inputs), (*window, inputs // groups, outputs), (outputs,)
     with jax.enable_x64(True):
-        at, direction = (tuple(normal(seed + i, *shape) for i, shape in enumerate(shapes)) for seed in (0, 2))
+        at, direction = (tuple(normal(seed + i, *shape) for i, shape in enumerate(shapes)) for seed in (0, 3))
         actual, expected = (derivatives(convolve, options, second=False) for convolve in (ours, reference))
         assert_close(actual(at, direction), expected(at, direction))
 
@@ -114,9 +119,9 @@ CASES = [
 
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_derivatives_of_second_order_are_those_of_lax(options):
-    shapes = (2, 7, 6, 4), (3, 3, 4 // options.get("groups", 1), 4)
+    shapes = (2, 7, 6, 4), (3, 3, 4 // options.get("groups", 1), 4), (4,)
     with jax.enable_x64(True):
-        at, direction = (tuple(normal(seed + i, *shape) for i, shape in enumerate(shapes)) for seed in (0, 2))
+        at, direction = (tuple(normal(seed + i, *shape) for i, shape in enumerate(shapes)) for seed in (0, 3))
         actual, expected = (derivatives(convolve, options, second=True) for convolve in (ours, reference))
         assert_close(actual(at, direction), expected(at, direction))
 
@@ -128,7 +133,7 @@ def test_vmap_over_inputs_and_over_kernels(options):
         xs, kernels = normal(0, 3, 2, 7, 6, 4), normal(1, 3, 3, 3, 4 // groups, 4)
 
         def gradients(convolve):
-            each = jax.grad(lambda *at: jnp.sin(convolve(*at, **options)).sum(), (0, 1))
+            each = jax.grad(lambda x, kernel: jnp.sin(convolve(x, kernel, jnp.ones(4), **options)).sum(), (0, 1))
             both = lambda xs, kernels: {  # noqa: E731
                 "inputs": jax.vmap(each, (0, None))(xs, kernels[0]),
                 "kernels": jax.vmap(each, (None, 0))(xs[0], kernels),

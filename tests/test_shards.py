@@ -25,15 +25,25 @@ def found(tmp_path_factory):
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("network", ["lstm", "gru with padding", "cnn"])
+@pytest.mark.parametrize("network", ["lstm", "rnn", "gru with padding", "cnn"])
 @pytest.mark.parametrize("part", ["history", "loss", "logits"])
 def test_four_devices_train_what_one_trains(found, network, part):
     one, four = (run[part] for run in found[network])
     np.testing.assert_allclose(four, one, rtol=1e-10)  # float64; the sums are taken in another order
 
 
-def test_devices_send_each_layers_gradient_and_no_examples(found):
-    assert found["collectives"] == {"all-gather": 0, "all-reduce": 1, "collective-permute": 0}  # XLA joins the layers
+@pytest.mark.parametrize(
+    ("network", "arrays"),
+    [
+        ("lstm", [(8 + 16 + 2) * 64 + (16 + 16 + 2) * 64]),  # input, recurrent weight and two biases of two layers
+        ("rnn with head", [(8 + 16 + 2) * 16 + (16 + 16 + 2) * 16, (16 + 1) * 3]),
+    ],
+)
+def test_devices_send_the_gradient_in_few_arrays_and_no_examples(found, network, arrays):
+    sent = found["collectives"][network]
+    assert sent["sums"] == 1  # XLA joins them
+    assert sent["other"] == 0
+    assert sorted(map(int, sent["arrays"])) == sorted(arrays)
 
 
 def test_device_per_core_says_that_it_comes_too_late(found):

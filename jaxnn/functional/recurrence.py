@@ -87,9 +87,13 @@ def _steps_jvp(cell, reverse, primals, tangents):
     if cell.by_sum:  # one array to write at each step of the transposed loop, not two that are alike
         dproducts, dhidden = dproducts + dhidden, jnp.zeros((len(outputs), 1, 1), dhidden.dtype)
 
+    # Once; else every product of the transposed loop does it.
+    turned = jax.lax.optimization_barrier(weight.astype(start[0].dtype).T)
+
     def step(dcarry, at):
         slopes, dx, dh, ok = at
-        dnew = _where(ok, cell.tangent(slopes, dx, dh + linear(dcarry[0], weight), dcarry), dcarry)
+        dproduct = jax.lax.dot_general(dcarry[0], turned, (((1,), (1,)), ((), ())))
+        dnew = _where(ok, cell.tangent(slopes, dx, dh + dproduct, dcarry), dcarry)
         return dnew, dnew[0]
 
     return (final, outputs), jax.lax.scan(step, dstart, (slopes, dproducts, dhidden, valid), reverse=reverse)
@@ -121,10 +125,24 @@ def network(
     if lengths is not None:
         checks.sequence_lengths(name, lengths, batch, time)
         valid = jnp.arange(time)[:, None, None] < jnp.asarray(lengths)[:, None]  # [T, B, 1]
-    y, finals = jnp.moveaxis(x, 1, 0), []  # [T, B, D]
+    drops = key is not None and not (checks.is_concrete(rate) and rate == 0)
+    key = checks.random_key(name, key) if drops else None
+
+    def run(params, x, starts, valid):
+        return _all_layers(cell, params, x, starts, valid, rate, key)
+
+    args = params, jnp.moveaxis(x, 1, 0), starts, valid
+    # Dropout needs the place in the whole batch; without it all weights are one array, and their gradient is one sum.
+    finals, y = run(*args) if drops else by_shard(run, (1, 1, 1), (1, 1), *args)
+    return jnp.moveaxis(y, 0, 1), finals
+
+
+def _all_layers(cell, params, x, starts, valid, rate, key):
+    """Run the layers one after another, [T, B, D]; return the final carry and the last layer's h [T, B, ways * H]."""
+    y, finals = x, []
     for i, layer in enumerate(params):
-        if i > 0 and key is not None and not (checks.is_concrete(rate) and rate == 0):
-            y = dropout(y, jax.random.fold_in(checks.random_key(name, key), i), rate)
+        if i > 0 and key is not None:
+            y = dropout(y, jax.random.fold_in(key, i), rate)
         outputs = []
         for weights, reverse in zip(directions(layer), (False, True), strict=False):
             start = tuple(part[len(finals)] for part in starts)
@@ -132,7 +150,7 @@ def network(
             outputs.append(output)
             finals.append(final)
         y = jnp.concatenate(outputs, -1) if len(outputs) > 1 else outputs[0]
-    return jnp.moveaxis(y, 0, 1), _stacked(finals)
+    return _stacked(finals), y
 
 
 def one_step(name: str, cell: Cell, params: Params, carry: Any, x: Any) -> tuple[Carry, Array]:
