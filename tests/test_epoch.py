@@ -1,5 +1,6 @@
 """The epoch program: every example once, cut anywhere to the same bits, and a bad step that changes nothing."""
 
+import contextlib
 from functools import partial
 
 import jax
@@ -15,6 +16,7 @@ from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.models import mlp
 from jaxnn.training import epoch_order, epoch_program, init_train_state, no_progress, run_keys, train_step
+from jaxnn.training.order import host_order
 
 SIZE, BATCH = 40, 4
 KEYS = run_keys(7)
@@ -51,6 +53,23 @@ def run_in_pieces(cuts):
 
 def assert_same_bits(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000, 1625, 1626, 40_000, pytest.param(2_700_000, marks=pytest.mark.slow)])
+def test_the_order_of_the_host_is_that_of_jax(size):  # which sorts once, twice, and three times from 2.6 million on
+    key = jax.random.key(2**31 + 5)
+    expected = jax.random.permutation(jax.random.fold_in(key, 3), size)
+    np.testing.assert_array_equal(host_order(key, 3, size), expected)
+
+
+@pytest.mark.parametrize("kind", ["raw", "rbg", "not partitionable"])
+def test_the_order_of_the_host_is_that_of_jax_for_other_keys(kind):
+    key = jax.random.PRNGKey(5) if kind == "raw" else jax.random.key(5, impl="rbg" if kind == "rbg" else None)
+    if kind == "not partitionable" and not hasattr(jax, "threefry_partitionable"):
+        pytest.skip("this JAX has one form of Threefry")
+    with jax.threefry_partitionable(False) if kind == "not partitionable" else contextlib.nullcontext():
+        expected = jax.random.permutation(jax.random.fold_in(key, 3), 100)
+        np.testing.assert_array_equal(host_order(key, 3, 100), expected)
 
 
 @settings(max_examples=30, deadline=None)

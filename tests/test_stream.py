@@ -19,7 +19,6 @@ from jaxnn.losses import mean_squared_error, softmax_cross_entropy
 from jaxnn.models import mlp
 from jaxnn.training import NotFiniteError, NotReadError, early_stopping, feed, fit, loop
 from jaxnn.training.checkpoint import checkpoints
-from jaxnn.training.epoch import host_order
 from jaxnn.training.resume import fingerprint
 
 pytest.importorskip("grain")
@@ -132,12 +131,6 @@ def test_arrays_become_what_from_arrays_makes_of_them(tmp_path, kinds):
         assert (form.shape, form.dtype) == (expected.shape, expected.dtype)
         assert field.dtype == expected.dtype
         np.testing.assert_array_equal(field, expected[order])
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 1000, 1625, 1626, 40_000, pytest.param(2_700_000, marks=pytest.mark.slow)])
-def test_the_order_of_the_host_is_that_of_jax(size):  # which sorts once, twice, and three times from 2.6 million on
-    key = jax.random.fold_in(jax.random.key(5), 3)
-    np.testing.assert_array_equal(host_order(key, size), jax.random.permutation(key, size))
 
 
 def test_a_number_that_is_none_is_named_by_its_place(tmp_path, two_batches):

@@ -5,12 +5,13 @@ from .doctor import doctor
 from .doctor_findings import Diagnosis, Finding
 from .early_stopping import early_stopping
 from .ensemble import ensemble_predict, stack_members
-from .epoch import epoch_order, epoch_program, no_progress
+from .epoch import epoch_program, no_progress
 from .evaluation import evaluate, predict
 from .fit import fit
 from .landscape import Landscape, filter_normalized, landscape, random_directions
 from .lr_finder import LearningRates, Ramp, lr_finder, ramp
 from .machine import compiler_options, keep_freed_memory, return_freed_memory
+from .order import epoch_order
 from .parallel import data_mesh, device_per_core, fully_sharded, gathered
 from .per_example import (
     Influence,

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxnn import checks
 from jaxnn.data import Dataset
 from jaxnn.training.machine import compiler_options, return_freed_memory
-from jaxnn.training.state import FEW_OPTIMIZATIONS, RunKeys, TrainState
+from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import Step, Totals
 from jaxnn.types import Array, PRNGKey
 
@@ -28,52 +25,6 @@ Run: TypeAlias = Callable[..., tuple[TrainState, Progress]]
 
 Augment: TypeAlias = Callable[[PRNGKey, Array], Array]
 """`augment(key, inputs) -> inputs`: a batch of training inputs changed at random."""
-
-
-def epoch_order(key: PRNGKey, epoch: int | jax.Array, *, size: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
-    """Return the order of an epoch: indices [full batches, batch_size], and [1, rest] of the short last batch.
-
-    Every example stands in it exactly once. A function of the key and the epoch alone: on a CPU, outside of `jit` and
-    `vmap`, it is sorted by NumPy, to the same numbers.
-
-    >>> full, short = epoch_order(jax.random.key(0), 0, size=7, batch_size=3)
-    >>> full.shape, short.shape, sorted([*full.ravel().tolist(), *short[0].tolist()])
-    ((2, 3), (1, 1), [0, 1, 2, 3, 4, 5, 6])
-    """
-    key = jax.random.fold_in(key, epoch)
-    if checks.is_concrete(key) and jax.default_backend() == "cpu":
-        order = jnp.asarray(host_order(key, size), jax.dtypes.canonicalize_dtype(int))
-    else:
-        order = jax.random.permutation(key, size)
-    full = size // batch_size * batch_size
-    return order[:full].reshape(-1, batch_size), order[None, full:]
-
-
-def host_order(key: PRNGKey, size: int) -> np.ndarray:
-    """Return `jax.random.permutation(key, size)`, the same numbers, sorted many times as fast as XLA does on a CPU.
-
-    It sorts by random bits, ceil(3 log(size) / log(2^32)) times, as JAX does; NumPy sorts the bits with the places
-    below them as one number.
-
-    >>> host_order(jax.random.key(0), 5).tolist() == jax.random.permutation(jax.random.key(0), 5).tolist()
-    True
-    """
-    order = np.arange(size, dtype=np.int32)
-    for _ in range(int(np.ceil(3 * np.log(max(size, 1)) / np.log(2**32 - 1)))):
-        key, bits = _sort_bits(key, size)
-        drawn = np.array(bits, np.uint64)
-        drawn <<= np.uint64(32)
-        drawn |= np.arange(size, dtype=np.uint64)
-        drawn.sort()
-        drawn &= np.uint64(2**32 - 1)
-        order = order[drawn.view(np.int64)]
-    return order
-
-
-@partial(jax.jit, static_argnums=1, compiler_options=FEW_OPTIMIZATIONS)
-def _sort_bits(key: PRNGKey, size: int) -> tuple[PRNGKey, jax.Array]:
-    key, now = jax.random.split(key)
-    return key, jax.random.bits(now, (size,), jnp.uint32)
 
 
 def no_progress(step: Step, train_state: TrainState, batch: Dataset, key: PRNGKey) -> Progress:
@@ -121,10 +72,10 @@ def epoch_program(step: Step, augment: Augment | None = None) -> Run:
     whose loss or gradient norm is not finite ends the run and is recorded in the progress; the steps before it are then
     done once more, so the state is that of the last good step.
 
-    >>> import numpy as np, optax
+    >>> import optax
     >>> from jaxnn.layers import linear
     >>> from jaxnn.losses import softmax_cross_entropy
-    >>> from jaxnn.training import init_train_state, run_keys, train_step
+    >>> from jaxnn.training import epoch_order, init_train_state, run_keys, train_step
     >>> model, optimizer, keys = linear(2, 2), optax.sgd(0.1), run_keys(0)
     >>> data = Dataset(jnp.ones((8, 2)), jnp.zeros(8, jnp.int32))
     >>> step = train_step(model, softmax_cross_entropy, optimizer)

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxnn.data import Dataset, Stream
 from jaxnn.data.stream import load_grain
 from jaxnn.functional.shards import DATA
-from jaxnn.training.epoch import epoch_order, host_order
+from jaxnn.training.order import epoch_order, host_order
 from jaxnn.training.placement import ONE_DEVICE, Placement, place_whole
 from jaxnn.training.result import NotReadError
 from jaxnn.training.state import RunKeys
@@ -153,7 +153,7 @@ def _orders(keys: RunKeys, size: int) -> Callable[[int], np.ndarray]:
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
-        return host_order(jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(data), impl=kind), epoch), size)
+        return host_order(jax.random.wrap_key_data(jnp.asarray(data), impl=kind), epoch, size)
 
     def locked(epoch: int) -> np.ndarray:
         with lock:

@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxnn import tree
 from jaxnn.data import Dataset
-from jaxnn.training.epoch import epoch_order
 from jaxnn.training.machine import cores
+from jaxnn.training.order import epoch_order
 from jaxnn.training.state import RunKeys, TrainState
 from jaxnn.training.step import mean, measure, train_step
 from jaxnn.types import Array, Layer, Loss, Params, State

@@ -11,9 +11,9 @@ import numpy as np
 from jaxnn import tree
 from jaxnn.data import Dataset
 from jaxnn.training.display import Display, record_line
-from jaxnn.training.epoch import epoch_order
 from jaxnn.training.evaluation import total_means
 from jaxnn.training.loop import EVALUATION_BATCH, FIRST_PIECE_STEPS, SAVE_SECONDS
+from jaxnn.training.order import epoch_order
 from jaxnn.training.result import NotSavedError
 from jaxnn.training.resume import Record
 from jaxnn.training.state import RunKeys

@@ -1,0 +1,77 @@
+"""The order of an epoch: JAX's permutation, on a CPU computed by NumPy, which has nothing to compile."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn import checks
+from jaxnn.types import PRNGKey
+
+ROUNDS = ((13, 15, 26, 6), (17, 29, 16, 24))  # Threefry's rotations
+
+
+def epoch_order(key: PRNGKey, epoch: int | jax.Array, *, size: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """Return the order of an epoch: indices [full batches, batch_size], and [1, rest] of the short last batch.
+
+    Every example stands in it exactly once. A function of the key and the epoch alone: on a CPU, outside of `jit` and
+    `vmap`, it is computed by NumPy, to the same numbers.
+
+    >>> full, short = epoch_order(jax.random.key(0), 0, size=7, batch_size=3)
+    >>> full.shape, short.shape, sorted([*full.ravel().tolist(), *short[0].tolist()])
+    ((2, 3), (1, 1), [0, 1, 2, 3, 4, 5, 6])
+    """
+    full = size // batch_size * batch_size
+    known = checks.is_concrete(jax.random.key_data(key)) and checks.is_concrete(epoch)  # in a program it is not
+    if known and jax.default_backend() == "cpu":
+        order = host_order(key, epoch, size).astype(jax.dtypes.canonicalize_dtype(int))
+        return jnp.asarray(order[:full].reshape(-1, batch_size)), jnp.asarray(order[None, full:])
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), size)
+    return order[:full].reshape(-1, batch_size), order[None, full:]
+
+
+def host_order(key: PRNGKey, epoch: int | jax.Array, size: int) -> np.ndarray:
+    """Return `jax.random.permutation(jax.random.fold_in(key, epoch), size)`, the same numbers, by NumPy.
+
+    It sorts by random bits, ceil(3 log(size) / log(2^32)) times, as JAX does; NumPy sorts the bits with the places
+    below them as one number, many times as fast as XLA on a CPU. Keys of another kind than JAX's own, Threefry's, are
+    left to JAX.
+
+    >>> key = jax.random.key(0)
+    >>> host_order(key, 3, 5).tolist() == jax.random.permutation(jax.random.fold_in(key, 3), 5).tolist()
+    True
+    """
+    if "threefry" not in str(jax.random.key_impl(key)) or not getattr(jax.config, "jax_threefry_partitionable", True):
+        return np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), size))
+    words = _threefry(np.asarray(jax.random.key_data(key)), np.zeros(1, np.uint32), np.array([epoch], np.uint32))
+    folded = words[:, 0]
+    order, places = np.arange(size, dtype=np.int32), np.arange(size, dtype=np.uint64)
+    for _ in range(int(np.ceil(3 * np.log(max(size, 1)) / np.log(2**32 - 1)))):
+        folded, now = _threefry(folded, *_halves(places[:2])).T  # the two keys of a split
+        bits = np.bitwise_xor(*_threefry(now, *_halves(places)))
+        drawn = bits.astype(np.uint64) << np.uint64(32) | places
+        drawn.sort()
+        drawn &= np.uint64(2**32 - 1)
+        order = order[drawn.view(np.int64)]
+    return order
+
+
+def _halves(counters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut words of 64 bits into their upper and their lower 32 bits."""
+    return (counters >> np.uint64(32)).astype(np.uint32), counters.astype(np.uint32)
+
+
+def _threefry(key: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+    """Compute two random words [2, N] for each counter (x0, x1): `functional.threefry` without XLA."""
+    parts = np.array([*key, key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)])[:, None]  # arrays, which may wrap without a word
+    x0, x1 = words = np.stack([x0 + parts[0], x1 + parts[1]])
+    upper = np.empty_like(x1)
+    for i in range(5):
+        for distance in ROUNDS[i % 2]:
+            x0 += x1
+            np.left_shift(x1, np.uint32(distance), out=upper)
+            x1 >>= np.uint32(32 - distance)
+            x1 |= upper
+            x1 ^= x0
+        x0 += parts[(i + 1) % 3]
+        x1 += parts[(i + 2) % 3] + np.uint32(i + 1)
+    return words
