@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,6 +30,9 @@ def paths(tree: Params) -> dict[str, Any]:
     return {path_string(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
+SMALL = 2**15  # elements of a leaf whose copy takes no time beside its layer's products
+
+
 def size(tree: Params) -> int:
     """Count the numbers in all leaves (arrays or shape structs).
 
@@ -57,16 +59,20 @@ def norm(tree: Params) -> jax.Array:
     """
     # Leaves of low precision are widened first: 300**2 overflows float16 already.
     wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in jax.tree.leaves(tree)]
-    total = partial(jax.lax.platform_dependent, cpu=_sum_of(_folded_squares), default=_sum_of(_squares))
+    total = partial(jax.lax.platform_dependent, cpu=_sum_of_folded_squares, default=_sum_of_squares)
     return jnp.sqrt(total(wide)) if wide else jnp.float32(0)
 
 
-def _sum_of(squares: Callable[[jax.Array], jax.Array]) -> Callable[[list[jax.Array]], jax.Array]:
-    return lambda leaves: sum(map(squares, leaves), start=jnp.float32(0))
+def _sum_of_squares(leaves: list[jax.Array]) -> jax.Array:
+    return sum((jnp.vdot(x, x).real for x in leaves), start=jnp.float32(0))
 
 
-def _squares(x: jax.Array) -> jax.Array:
-    return jnp.vdot(x, x).real
+def _sum_of_folded_squares(leaves: list[jax.Array]) -> jax.Array:
+    """Sum up with the small leaves of each dtype end to end, which are then compiled as one."""
+    small = [x.reshape(-1) for x in leaves if x.size <= SMALL]
+    kinds = dict.fromkeys(x.dtype for x in small)
+    ends = [jnp.concatenate([x for x in small if x.dtype == kind]) for kind in kinds]
+    return sum(map(_folded_squares, [x for x in leaves if x.size > SMALL] + ends), start=jnp.float32(0))
 
 
 def _folded_squares(x: jax.Array) -> jax.Array:
