@@ -11,6 +11,8 @@ import numpy as np
 
 from jaxnn.types import Params
 
+SMALL = 2**15  # elements of a leaf whose copy is nothing beside its layer's products
+
 
 def path_string(path: tuple[Any, ...]) -> str:
     """Write a JAX key path as words joined by dots: `0.weight`.
@@ -28,9 +30,6 @@ def paths(tree: Params) -> dict[str, Any]:
     {'0.weight': 3, '2.weight': 4}
     """
     return {path_string(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
-
-
-SMALL = 2**15  # elements of a leaf whose copy takes no time beside its layer's products
 
 
 def size(tree: Params) -> int:

@@ -56,11 +56,11 @@ def collectives(mesh):
                 jax.grad(lambda params, model=model, state=state: model.apply(params, state, x)[0].sum())
             )
             program = gradient.lower(params).compile().as_text()
-        sums = re.findall(r" = (\S.*) all-reduce\(", program)
+        sums = re.findall(r" = (\S.*) all-reduce(?:-start)?\(", program)
         found[name] = {
             "sums": len(sums),
-            "arrays": [size for one in sums for size in re.findall(r"f32\[(\d*)\]", one)],
-            "other": len(re.findall(r" (all-gather|collective-permute|all-to-all)\(", program)),
+            "arrays": [shape for one in sums for shape in re.findall(r"\w+\[([\d,]*)\]", one)],
+            "other": len(re.findall(r" (all-gather|collective-permute|all-to-all|reduce-scatter)(-start)?\(", program)),
         }
     return found
 

@@ -68,8 +68,8 @@ def derivatives(convolve, options, second):
                 "jvp of grad": jax.jvp(jax.grad(f), (at,), (direction,))[1],
                 "grad of grad": jax.grad(along)(at),
                 "grad of the data alone": jax.grad(lambda x: f((x, *at[1:])))(at[0]),
-                "grad of the kernel alone": jax.grad(lambda kernel: f((at[0], kernel, at[2])))(at[1]),
-                "grad of the bias alone": jax.grad(lambda bias: f((*at[:2], bias)))(at[2]),
+                "grad of the kernel alone": jax.grad(lambda kernel: f((at[0], kernel, *at[2:])))(at[1]),
+                "grad of the last alone": jax.grad(lambda last: f((*at[:-1], last)))(at[-1]),
                 "jvp of the kernel and the bias": jax.jvp(
                     lambda *params: convolve(at[0], *params, **options), at[1:], direction[1:]
                 )[1],
@@ -94,8 +94,9 @@ axis = st.tuples(*[st.integers(1, 3)] * 3, st.integers(0, 3), st.integers(1, 6))
     st.lists(axis, min_size=1, max_size=2),
     st.sampled_from(("numbers", "SAME", "VALID")),
     st.sampled_from([(1, 1, 1), (1, 2, 3), (2, 4, 2), (3, 3, 3), (2, 2, 4)]),
+    st.booleans(),
 )
-def test_value_and_first_derivatives_are_those_of_lax(along, kind, sizes):
+def test_value_and_first_derivatives_are_those_of_lax(along, kind, sizes, biased):
     window, stride, dilation, padding, spatial = (tuple(values) for values in zip(*along, strict=True))
     groups, inputs, outputs = sizes
     padding = padding if kind == "numbers" else kind
@@ -103,7 +104,7 @@ def test_value_and_first_derivatives_are_those_of_lax(along, kind, sizes):
     spans = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
     assume(kind == "SAME" or all(n + 2 * p >= k for n, p, k in zip(spatial, added, spans, strict=True)))
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    shapes = (2, *spatial, inputs), (*window, inputs // groups, outputs), (outputs,)
+    shapes = ((2, *spatial, inputs), (*window, inputs // groups, outputs), (outputs,))[: 2 + biased]
     with jax.enable_x64(True):
         at, direction = (tuple(normal(seed + i, *shape) for i, shape in enumerate(shapes)) for seed in (0, 3))
         actual, expected = (derivatives(convolve, options, second=False) for convolve in (ours, reference))
@@ -117,9 +118,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("options", CASES, ids=str)
-def test_derivatives_of_second_order_are_those_of_lax(options):
-    shapes = (2, 7, 6, 4), (3, 3, 4 // options.get("groups", 1), 4), (4,)
+@pytest.mark.parametrize(("options", "biased"), [*zip(CASES, (True, False, True), strict=True)], ids=str)
+def test_derivatives_of_second_order_are_those_of_lax(options, biased):
+    shapes = ((2, 7, 6, 4), (3, 3, 4 // options.get("groups", 1), 4), (4,))[: 2 + biased]
     with jax.enable_x64(True):
         at, direction = (tuple(normal(seed + i, *shape) for i, shape in enumerate(shapes)) for seed in (0, 3))
         actual, expected = (derivatives(convolve, options, second=True) for convolve in (ours, reference))
@@ -130,16 +131,16 @@ def test_derivatives_of_second_order_are_those_of_lax(options):
 def test_vmap_over_inputs_and_over_kernels(options):
     groups = options.get("groups", 1)
     with jax.enable_x64(True):
-        xs, kernels = normal(0, 3, 2, 7, 6, 4), normal(1, 3, 3, 3, 4 // groups, 4)
+        xs, kernels, biases = normal(0, 3, 2, 7, 6, 4), normal(1, 3, 3, 3, 4 // groups, 4), normal(2, 3, 4)
 
         def gradients(convolve):
-            each = jax.grad(lambda x, kernel: jnp.sin(convolve(x, kernel, jnp.ones(4), **options)).sum(), (0, 1))
-            both = lambda xs, kernels: {  # noqa: E731
-                "inputs": jax.vmap(each, (0, None))(xs, kernels[0]),
-                "kernels": jax.vmap(each, (None, 0))(xs[0], kernels),
-                "both": jax.vmap(each)(xs, kernels),
+            each = jax.grad(lambda *at: jnp.sin(convolve(*at, **options)).sum(), (0, 1, 2))
+            both = lambda xs, kernels, biases: {  # noqa: E731
+                "inputs": jax.vmap(each, (0, None, None))(xs, kernels[0], biases[0]),
+                "kernels": jax.vmap(each, (None, 0, 0))(xs[0], kernels, biases),
+                "both": jax.vmap(each)(xs, kernels, biases),
             }
-            return compiled(both)(xs, kernels)
+            return compiled(both)(xs, kernels, biases)
 
         assert_close(gradients(ours), gradients(reference))
 
@@ -205,10 +206,11 @@ def test_padding_in_words():
 
 
 def test_dtypes():
-    x, kernel = jnp.ones((2, 5, 5, 3), jnp.bfloat16), jnp.ones((3, 3, 3, 4)) / 27
-    y, gradients = jax.value_and_grad(lambda *at: functional.conv2d(*at, jnp.ones(4)).sum(), (0, 1))(x, kernel)
-    assert [leaf.dtype for leaf in (y, *gradients)] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
-    assert float(y) == pytest.approx(2 * 9 * 4 * 2, rel=0.01)
+    x, kernel, bias = jnp.ones((2, 34, 34, 3), jnp.bfloat16), jnp.ones((3, 3, 3, 4)) / 27, jnp.ones(4)
+    y, gradients = jax.value_and_grad(lambda *at: functional.conv2d(*at).sum(), (0, 1, 2))(x, kernel, bias)
+    assert [leaf.dtype for leaf in (y, *gradients)] == [jnp.bfloat16, jnp.bfloat16, jnp.float32, jnp.float32]
+    assert float(y) == pytest.approx(2 * 32 * 32 * 4 * 2, rel=0.01)
+    np.testing.assert_array_equal(gradients[2], 2 * 32 * 32)  # ones added up in bfloat16 would stop at 256
 
 
 def test_default_initialisation_is_uniform_within_one_over_the_root_of_fan_in():

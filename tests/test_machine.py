@@ -16,6 +16,7 @@ from jaxnn.layers import linear, sequential
 from jaxnn.losses import softmax_cross_entropy
 from jaxnn.metrics import accuracy
 from jaxnn.training import epoch, evaluate, evaluation, fit, machine, predict
+from jaxnn.types import Layer
 
 X = np.random.default_rng(0).normal(size=(70, 5)).astype(np.float32)
 
@@ -99,6 +100,20 @@ def test_large_arrays_are_computed_in_parts_of_a_batch(four_cores, monkeypatch, 
     assert seen == sizes
     expected = np.append(X, np.full((70, 1), 1, np.float32), 1).sum(1) * (X.sum(1) + 2)
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_made_of_the_weights_alone_leaves_a_batch_whole(four_cores, monkeypatch):
+    seen = set()
+
+    def apply(params, state, x, /, *, key=None, train=False):
+        seen.add(len(x))
+        return x @ jnp.cos(params).sum(0), state  # the cosines of 15,000 numbers, whatever the batch
+
+    weight = np.random.default_rng(3).normal(size=(1000, 5, 3)).astype(np.float32)
+    monkeypatch.setattr(evaluation, "CACHED_BYTES", 35 * 5 * 4)
+    outputs = predict(Layer(lambda key: (weight, ()), apply, "cosines"), weight, (), X, batch_size=35)
+    assert seen == {35}
+    np.testing.assert_allclose(outputs, X @ np.cos(weight).sum(0), rtol=1e-4, atol=1e-2)  # sums of 1,000 terms
 
 
 def test_a_call_takes_batches_within_its_limits(monkeypatch):

@@ -10,11 +10,9 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
-from jaxnn.functional.shards import by_shard
 from jaxnn.types import Array
 
 FEW_COLUMNS = 128
-PACKED = 2**15  # elements of a weight that travels with its bias between devices: its copy costs less than a sum
 CACHED = 2**18  # elements of an array that a core keeps at hand, 1 MB
 
 
@@ -35,12 +33,6 @@ def linear(
     >>> linear(jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.ones(4)).shape
     (2, 4)
     """
-    if x.ndim == 2 and bias is not None and weight.size <= PACKED:
-        return by_shard(lambda params, x: (_affine(x, *params),), (0,), (0,), (weight, bias), x)[0]
-    return _affine(x, weight, bias)
-
-
-def _affine(x: Array, weight: Array, bias: Array | None) -> Array:
     # As one matrix: over several leading axes the weight's gradient would copy them transposed, at twice the time.
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim > 2 else x
     weight, gradient = weight.astype(x.dtype), _weight_gradient(rows.shape, weight.shape[1])

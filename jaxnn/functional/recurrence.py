@@ -125,7 +125,7 @@ def network(
     if lengths is not None:
         checks.sequence_lengths(name, lengths, batch, time)
         valid = jnp.arange(time)[:, None, None] < jnp.asarray(lengths)[:, None]  # [T, B, 1]
-    drops = key is not None and not (checks.is_concrete(rate) and rate == 0)
+    drops = key is not None and len(params) > 1 and not (checks.is_concrete(rate) and rate == 0)
     key = checks.random_key(name, key) if drops else None
 
     def run(params, x, starts, valid):

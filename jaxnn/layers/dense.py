@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxnn import checks, functional
+from jaxnn.functional.shards import by_shard
 from jaxnn.initializers import uniform
-from jaxnn.types import Layer
+from jaxnn.types import Array, Layer, Params
+
+PACKED = 2**15  # elements of a weight whose copy is nothing beside a sum over devices
 
 
 def linear(in_features: int, out_features: int, *, bias: bool = True) -> Layer:
@@ -42,9 +45,20 @@ def linear(in_features: int, out_features: int, *, bias: bool = True) -> Layer:
         x = checks.float_input(name, x)
         checks.last_axis(name, x, in_features)
         checks.own_entries(name, "params", params, shapes)
-        return functional.linear(x, params["weight"], params.get("bias")), state
+        return _linear(params, x), state
 
     return Layer(init, apply, name)
+
+
+def _linear(params: Params, x: Array) -> Array:
+    """Compute the affine map; on a mesh a small weight's gradient is one array with the bias's."""
+
+    def of_rows(params, x):
+        return (functional.linear(x, params["weight"], params.get("bias")),)
+
+    if x.ndim == 2 and params["weight"].size <= PACKED:
+        return by_shard(of_rows, (0,), (0,), params, x)[0]
+    return of_rows(params, x)[0]
 
 
 def flatten() -> Layer:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Jaxpr, subjaxprs
+from jax.extend.core import Jaxpr, Literal, jaxprs_in_params
 
 from jaxnn import checks
 from jaxnn.data import Dataset, Stream, check_dataset
@@ -99,7 +99,9 @@ def _of_every_batch(program: Any, params: Params, state: State, data: Any, size:
     batch_size = min(batch_size, size)
     first_batch = _rows(data, 0, batch_size)
     traced = program.trace(params, state, first_batch)
-    parts = 1 if together else _parts(traced.jaxpr.jaxpr, batch_size)
+    fields = len(jax.tree.leaves(first_batch))  # the last that the program is given
+    given_mesh = not jax.sharding.get_abstract_mesh().empty
+    parts = 1 if together or given_mesh else _parts(traced.jaxpr.jaxpr, fields, batch_size)
     batch_size = math.ceil(batch_size / parts)
     full = size // batch_size
     a_call = _batches_of_a_call((first_batch, traced.out_info), full, parts)
@@ -131,19 +133,34 @@ def _rows(data: Any, start: int, count: int) -> Any:
     return jax.tree.map(lambda field: field[start : start + count], data)
 
 
-def _parts(jaxpr: Jaxpr, batch_size: int) -> int:
+def _parts(jaxpr: Jaxpr, fields: int, batch_size: int) -> int:
     """Choose in how many parts a batch is computed, even ones if that is near: as its largest array wants it."""
     if jax.default_backend() != "cpu":
         return 1
-    least = min(math.ceil(_largest(jaxpr) / CACHED_BYTES), batch_size)
-    return next((parts for parts in range(least, 2 * least) if batch_size % parts == 0), least)
+    of_batch = [False] * (len(jaxpr.invars) - fields) + [True] * fields
+    least = min(math.ceil(_largest(jaxpr, of_batch) / CACHED_BYTES), batch_size)
+    return next((parts for parts in range(least, least + least // 4 + 1) if batch_size % parts == 0), least)
 
 
-def _largest(jaxpr: Jaxpr) -> int:
-    """Return the bytes of the largest array that a program computes."""
-    computed: list[Any] = [var.aval for equation in jaxpr.eqns for var in equation.outvars]
-    sizes = [array.size * array.dtype.itemsize for array in computed if hasattr(array, "dtype")]  # no tokens
-    return max([1, *sizes, *map(_largest, subjaxprs(jaxpr))])
+def _largest(jaxpr: Jaxpr, of_batch: list[bool]) -> int:
+    """Return the bytes of the largest array that a program computes from those of its inputs that are of the batch.
+
+    What it makes of the weights alone, as a copy in another dtype, is no smaller for a part of the batch.
+    """
+    known = {var for var, is_of_batch in zip(jaxpr.invars, of_batch, strict=True) if is_of_batch}
+    largest = 1
+    for equation in jaxpr.eqns:
+        given = [not isinstance(var, Literal) and var in known for var in equation.invars]
+        if not any(given):
+            continue
+        known.update(equation.outvars)
+        computed: list[Any] = [var.aval for var in equation.outvars]
+        sizes = [array.size * array.dtype.itemsize for array in computed if hasattr(array, "dtype")]  # no tokens
+        for inner in jaxprs_in_params(equation.params):
+            alike = len(inner.invars) == len(given)
+            sizes.append(_largest(inner, given if alike else [True] * len(inner.invars)))
+        largest = max([largest, *sizes])
+    return largest
 
 
 def _batches_of_a_call(batch: Any, full: int, parts: int) -> int:

@@ -8,6 +8,7 @@ from jaxnn import checks
 from jaxnn.types import PRNGKey
 
 ROUNDS = ((13, 15, 26, 6), (17, 29, 16, 24))  # Threefry's rotations
+BLOCK = 2**16  # counters at a time: what lies between stays in the caches, and takes no memory
 
 
 def epoch_order(key: PRNGKey, epoch: int | jax.Array, *, size: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
@@ -40,30 +41,30 @@ def host_order(key: PRNGKey, epoch: int | jax.Array, size: int) -> np.ndarray:
     >>> host_order(key, 3, 5).tolist() == jax.random.permutation(jax.random.fold_in(key, 3), 5).tolist()
     True
     """
-    if "threefry" not in str(jax.random.key_impl(key)) or not getattr(jax.config, "jax_threefry_partitionable", True):
+    key = checks.random_key("host_order", key)
+    kind = str(jax.random.key_impl(key))
+    if kind != "threefry2x32" or not getattr(jax.config, "jax_threefry_partitionable", True):
         return np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), size))
-    words = _threefry(np.asarray(jax.random.key_data(key)), np.zeros(1, np.uint32), np.array([epoch], np.uint32))
-    folded = words[:, 0]
-    order, places = np.arange(size, dtype=np.int32), np.arange(size, dtype=np.uint64)
+    folded = _threefry(np.asarray(jax.random.key_data(key)), np.array([epoch], np.uint64))[:, 0]
+    order, drawn = np.arange(size, dtype=np.int32), np.empty(size, np.uint64)
     for _ in range(int(np.ceil(3 * np.log(max(size, 1)) / np.log(2**32 - 1)))):
-        folded, now = _threefry(folded, *_halves(places[:2])).T  # the two keys of a split
-        bits = np.bitwise_xor(*_threefry(now, *_halves(places)))
-        drawn = bits.astype(np.uint64) << np.uint64(32) | places
+        folded, now = _threefry(folded, np.arange(2, dtype=np.uint64)).T  # the two keys of a split
+        for start in range(0, size, BLOCK):
+            places = np.arange(start, min(start + BLOCK, size), dtype=np.uint64)
+            bits = np.bitwise_xor(*_threefry(now, places))
+            drawn[start : start + BLOCK] = bits.astype(np.uint64) << np.uint64(32) | places
         drawn.sort()
         drawn &= np.uint64(2**32 - 1)
         order = order[drawn.view(np.int64)]
     return order
 
 
-def _halves(counters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut words of 64 bits into their upper and their lower 32 bits."""
-    return (counters >> np.uint64(32)).astype(np.uint32), counters.astype(np.uint32)
-
-
-def _threefry(key: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
-    """Compute two random words [2, N] for each counter (x0, x1): `functional.threefry` without XLA."""
+def _threefry(key: np.ndarray, counters: np.ndarray) -> np.ndarray:
+    """Compute two random words [2, N] for each counter of 64 bits: `functional.threefry` without XLA."""
     parts = np.array([*key, key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)])[:, None]  # arrays, which may wrap without a word
-    x0, x1 = words = np.stack([x0 + parts[0], x1 + parts[1]])
+    x0, x1 = words = np.stack([counters >> np.uint64(32), counters]).astype(np.uint32)
+    x0 += parts[0]
+    x1 += parts[1]
     upper = np.empty_like(x1)
     for i in range(5):
         for distance in ROUNDS[i % 2]:
