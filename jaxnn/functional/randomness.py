@@ -1,9 +1,11 @@
 """Random bits that depend on the key and the place in the array alone, and dropout."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float, UInt32
 
 from jaxnn.types import Array, PRNGKey
@@ -13,23 +15,33 @@ def threefry(key: PRNGKey, counters: UInt32[Array, " n"]) -> UInt32[Array, "n 2"
     """Compute two random words for each counter, [N] -> [N, 2]: Threefry-2x32 with 20 rounds, on (counter, 0).
 
     They are the words of JAX's own `jax.extend.random.threefry_2x32`, which on a CPU runs its rounds as a loop over
-    arrays; written out they become one pass. A round is x0 += x1, x1 = (x1 rotated left) ^ x0; after every four a
-    part of the key is added. Salmon, Moraes, Dror, Shaw,
-    2011, Parallel Random Numbers: As Easy as 1, 2, 3.
+    arrays; written out they become one pass. Salmon, Moraes, Dror, Shaw, 2011, Parallel Random Numbers: As Easy as 1,
+    2, 3.
 
     >>> threefry(jax.random.key(0), jnp.arange(3, dtype=jnp.uint32)).shape
     (3, 2)
     """
     first, second = jax.random.key_data(key)
-    parts = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))
-    x0, x1 = counters + parts[0], jnp.zeros_like(counters) + parts[1]
+    return jnp.stack(threefry_words(first, second, counters, jnp.zeros_like(counters)), -1)
+
+
+def threefry_words(first: Any, second: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
+    """Compute the words of the counters (x0, x1) under the key (first, second), arrays of JAX or of NumPy, uint32.
+
+    A round is x0 += x1, x1 = (x1 rotated left) ^ x0; after every four a part of the key is added.
+
+    >>> [hex(word[0]) for word in threefry_words(*np.zeros((4, 1), np.uint32))]  # the authors' own test vector
+    ['0x6b200159', '0x99ba4efe']
+    """
+    parts = (first, second, first ^ second ^ np.uint32(0x1BD11BDA))
+    x0, x1 = x0 + parts[0], x1 + parts[1]
     for i in range(5):
         for distance in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
             x0 = x0 + x1
-            x1 = x0 ^ ((x1 << jnp.uint32(distance)) | (x1 >> jnp.uint32(32 - distance)))
+            x1 = x0 ^ ((x1 << np.uint32(distance)) | (x1 >> np.uint32(32 - distance)))
         x0 = x0 + parts[(i + 1) % 3]
-        x1 = x1 + parts[(i + 2) % 3] + jnp.uint32(i + 1)
-    return jnp.stack([x0, x1], -1)
+        x1 = x1 + parts[(i + 2) % 3] + np.uint32(i + 1)
+    return x0, x1
 
 
 def mixed(words: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:

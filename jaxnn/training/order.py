@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn import checks
+from jaxnn.functional.randomness import threefry_words
 from jaxnn.types import PRNGKey
 
-ROUNDS = ((13, 15, 26, 6), (17, 29, 16, 24))  # Threefry's rotations
 BLOCK = 2**16  # counters at a time: what lies between stays in the caches, and takes no memory
 
 
@@ -45,13 +45,13 @@ def host_order(key: PRNGKey, epoch: int | jax.Array, size: int) -> np.ndarray:
     kind = str(jax.random.key_impl(key))
     if kind != "threefry2x32" or not getattr(jax.config, "jax_threefry_partitionable", True):
         return np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), size))
-    folded = _threefry(np.asarray(jax.random.key_data(key)), np.array([epoch], np.uint64))[:, 0]
+    folded = _random_words(np.asarray(jax.random.key_data(key)), np.asarray(epoch).astype(np.uint32)[None])[:, 0]
     order, drawn = np.arange(size, dtype=np.int32), np.empty(size, np.uint64)
     for _ in range(int(np.ceil(3 * np.log(max(size, 1)) / np.log(2**32 - 1)))):
-        folded, now = _threefry(folded, np.arange(2, dtype=np.uint64)).T  # the two keys of a split
+        folded, now = _random_words(folded, np.arange(2, dtype=np.uint64)).T  # the two keys of a split
         for start in range(0, size, BLOCK):
             places = np.arange(start, min(start + BLOCK, size), dtype=np.uint64)
-            bits = np.bitwise_xor(*_threefry(now, places))
+            bits = np.bitwise_xor(*_random_words(now, places))
             drawn[start : start + BLOCK] = bits.astype(np.uint64) << np.uint64(32) | places
         drawn.sort()
         drawn &= np.uint64(2**32 - 1)
@@ -59,20 +59,7 @@ def host_order(key: PRNGKey, epoch: int | jax.Array, size: int) -> np.ndarray:
     return order
 
 
-def _threefry(key: np.ndarray, counters: np.ndarray) -> np.ndarray:
-    """Compute two random words [2, N] for each counter of 64 bits: `functional.threefry` without XLA."""
-    parts = np.array([*key, key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)])[:, None]  # arrays, which may wrap without a word
-    x0, x1 = words = np.stack([counters >> np.uint64(32), counters]).astype(np.uint32)
-    x0 += parts[0]
-    x1 += parts[1]
-    upper = np.empty_like(x1)
-    for i in range(5):
-        for distance in ROUNDS[i % 2]:
-            x0 += x1
-            np.left_shift(x1, np.uint32(distance), out=upper)
-            x1 >>= np.uint32(32 - distance)
-            x1 |= upper
-            x1 ^= x0
-        x0 += parts[(i + 1) % 3]
-        x1 += parts[(i + 2) % 3] + np.uint32(i + 1)
-    return words
+def _random_words(key: np.ndarray, counters: np.ndarray) -> np.ndarray:
+    """Compute two random words [2, N] for each counter of 64 bits."""
+    upper, lower = (counters.astype(np.uint64) >> np.uint64(32)).astype(np.uint32), counters.astype(np.uint32)
+    return np.stack(threefry_words(key[0], key[1], upper, lower))
