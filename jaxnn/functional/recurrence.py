@@ -42,9 +42,11 @@ def over_time(
     run = _loop if cell.with_slopes is None else _steps
 
     def layer(weights, x, start, valid):
-        products = linear(x, weights["input_weight"], weights["input_bias"])  # of all steps at once, [T, B, gates * H]
-        recurrent = weights["recurrent_weight"], weights["recurrent_bias"]
-        return run(cell, reverse, products, *recurrent, start, valid)
+        input_bias, bias = weights["input_bias"], weights["recurrent_bias"]
+        if cell.by_sum:  # in the loop, where a product is in the caches: one pass less over those of all steps
+            input_bias, bias = None, input_bias + bias
+        products = linear(x, weights["input_weight"], input_bias)  # of all steps at once, [T, B, gates * H]
+        return run(cell, reverse, products, weights["recurrent_weight"], bias, start, valid)
 
     final, outputs = by_shard(layer, (1, 0, 1), (0, 1), weights, x, start, valid)
     return (outputs if valid is None else jnp.where(valid, outputs, jnp.zeros_like(outputs))), final
