@@ -25,7 +25,7 @@ def found(tmp_path_factory):
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("network", ["lstm", "rnn", "gru with padding", "cnn"])
+@pytest.mark.parametrize("network", ["lstm", "rnn", "gru with padding", "cnn", "cnn by tiles"])
 @pytest.mark.parametrize("part", ["history", "loss", "logits"])
 def test_four_devices_train_what_one_trains(found, network, part):
     one, four = (run[part] for run in found[network])

@@ -9,6 +9,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
 from jaxnn import checks
+from jaxnn.functional import winograd
 from jaxnn.functional.shards import by_shard
 from jaxnn.functional.windows import Ends, Padding, Sizes, padding_ends, shifted
 from jaxnn.types import Array
@@ -30,6 +31,9 @@ def conv2d(
     dilation d: a cross-correlation, as in every library of the field. H' = (H + padding - d (KH - 1) - 1) // s + 1,
     padding counted at both ends. `stride` and `dilation` are a number or (height, width); `padding` too, or "SAME"
     (H' = ceil(H / s)) or "VALID" (none). With groups, output channels see only the input channels of their own group.
+
+    A CPU computes 3x3 kernels with enough channels in fewer multiplications, by tiles of 4x4 outputs: in float32 with
+    an error of some 2e-6 of a tile's largest terms, and an infinity or NaN in x reaches all outputs of a tile.
 
     Raises ValueError for other channels than the kernel's, a kernel larger than the padded x, groups that do not
     divide the channels; TypeError for integers. LeCun, Bottou, Bengio, Haffner, 1998, Gradient-Based Learning
@@ -86,7 +90,24 @@ def _checked(name, axes, x, kernel, bias, stride, padding, dilation, groups):
     if bias is not None and bias.shape != (out,):
         raise ValueError(f"{name} expected a bias of shape ({out},) but got {bias.shape}")
     bias = None if bias is None else bias.astype(x.dtype)
-    return _convolve(x, kernel.astype(x.dtype), bias, _Geometry(stride, ends, dilation, groups))
+    kernel, geometry = kernel.astype(x.dtype), _Geometry(stride, ends, dilation, groups)
+    simple = groups == 1 and set(stride + dilation) == {1} and x.dtype.itemsize >= 4
+    by_tiles = simple and winograd.saves_time(x.shape, kernel.shape, ends)
+    return (_by_tiles if by_tiles else _convolve)(x, kernel, bias, geometry)
+
+
+def _by_tiles(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, geometry: _Geometry) -> jax.Array:
+    """Convolve in fewer multiplications on a CPU; its backward pass is given x and the kernel alone."""
+
+    def on_device(params, x):
+        kernel, bias = params
+        return (winograd.convolve_3x3(x, kernel, bias, geometry.ends),)
+
+    def fast(x, kernel, bias):
+        return by_shard(on_device, (0,), (0,), (kernel, bias), x)[0]
+
+    by_platform = partial(jax.lax.platform_dependent, cpu=fast, default=partial(_affine, geometry=geometry))
+    return jax.checkpoint(by_platform, prevent_cse=False)(x, kernel, bias)
 
 
 # XLA computes the forward pass fast on a CPU, in a loop or not. Its lowering of the weight gradient takes 4 to 40 times
