@@ -44,8 +44,8 @@ METHOD = (
     "multiply-adds of its matrix products and convolutions as defined, though jaxnn computes 3x3 convolutions of many "
     "channels in a third of them; a training step has three products for one of the forward pass, but for the data's "
     "gradient of the first layer. jaxnn makes the CPU a device a core and trains the CNN, the RNN and the LSTM on all "
-    "of them, each with its part of the batch. Its predict computes several batches in a call, a call on each core, and "
-    "a batch with large arrays in parts."
+    "of them, each with its part of the batch. Its predict computes several batches in a call, a call on each core, "
+    "and a batch with large arrays in parts."
 )
 
 

@@ -38,6 +38,7 @@ def _values(coefficients: int) -> np.ndarray:
 
 G, A = _values(WINDOW), _values(TILE).T
 B = np.linalg.inv(_values(SPAN)).T.round(15)  # zeros are zeros
+OF_KERNEL = np.einsum("ip,jq->jipq", G, G).reshape(SPAN**2, WINDOW**2)  # of kernels [9, ...], columns first as in x
 
 
 def saves_time(x_shape: tuple[Any, ...], kernel_shape: tuple[Size, ...], ends: Ends) -> bool:
@@ -70,7 +71,7 @@ def convolve_3x3(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, ends: 
     """
     size, tiles = _sizes(x.shape, ends)
     # One product rather than sums of slices, which XLA would fuse with whatever packs the gradients.
-    weights = np.kron(G, G).astype(x.dtype) @ kernel.reshape(WINDOW**2, -1)
+    weights = OF_KERNEL.astype(x.dtype) @ kernel.reshape(WINDOW**2, -1)
     weights = weights.reshape(SPAN**2, *kernel.shape[2:])
     block = jax.checkpoint(partial(_block, ends=ends, size=size))
     image_bytes = SPAN**2 * prod(tiles) * sum(kernel.shape[2:]) * x.dtype.itemsize
@@ -91,37 +92,42 @@ def _sizes(x_shape: tuple[Size, ...], ends: Ends) -> tuple[tuple[Size, Size], tu
 
 
 def _block(x: jax.Array, weights: jax.Array, bias: jax.Array | None, *, ends: Ends, size: tuple[Size, Size]):
-    """Convolve the images of a block; `weights` [36, in, out] are G g G^T."""
+    """Convolve the images of a block; `weights` [36, in, out] are G g G^T.
+
+    Axes that a step leaves alone are one axis: programs with fewer are compiled faster, and run as fast.
+    """
+    (high, wide), channels, out = _sizes(x.shape, ends)[1], *weights.shape[1:]
     room = [
         (before, TILE * (tiles + 1) - before - given)  # whole tiles, and one more for the ends of the last
-        for (before, _), given, tiles in zip(ends, x.shape[1:3], _sizes(x.shape, ends)[1], strict=True)
+        for (before, _), given, tiles in zip(ends, x.shape[1:3], (high, wide), strict=True)
     ]
     x = jnp.pad(x, ((0, 0), *room, (0, 0)))
-    x = jnp.stack(_times(B, _under_tiles(x, 1)))  # [6, B, H' / 4, W, in]
-    x = jnp.stack(_times(B, _under_tiles(x, 3)), 1)  # [6, 6, B, H' / 4, W' / 4, in]
-    y = x.reshape(SPAN**2, -1, x.shape[-1]) @ weights
-    y = y.reshape(*x.shape[:-1], -1)
-    y = jnp.stack(_times(A, _unstacked(y, 0)), 3)  # [6, B, H' / 4, 4, W' / 4, out]
-    y = jnp.stack(_times(A, _unstacked(y, 0)), 4)  # [B, H' / 4, 4, W' / 4, 4, out]
-    y = y.reshape(y.shape[0], TILE * y.shape[1], TILE * y.shape[3], -1)[:, : size[0], : size[1]]
+    images, rows = len(x), len(x) * high
+    x = _times(B, _under_tiles(x.reshape(images, high + 1, TILE, -1)), 0)
+    x = _times(B, _under_tiles(x.reshape(SPAN * rows, wide + 1, TILE, channels)), 0)
+    y = x.reshape(SPAN**2, rows * wide, channels) @ weights
+    y = _times(A, _unstacked(y.reshape(SPAN, SPAN, images, high, wide, out), 0), 4)
+    y = _times(A, _unstacked(y, 0), 2)  # [images, high, 4, wide, 4, out]
+    y = y.reshape(images, TILE * high, TILE * wide, out)[:, : size[0], : size[1]]
     return y if bias is None else y + bias
 
 
-def _under_tiles(x: jax.Array, axis: int) -> list[jax.Array]:
-    """Return the six entries under each tile along an axis: its own four, and the first two of the next."""
-    own = _unstacked(x.reshape(*x.shape[:axis], -1, TILE, *x.shape[axis + 1 :]), axis + 1)
-    tiles = own[0].shape[axis] - 1
-    here, next_ = (partial(jax.lax.slice_in_dim, start_index=i, limit_index=i + tiles, axis=axis) for i in (0, 1))
-    return [*map(here, own), *map(next_, own[: WINDOW - 1])]
+def _under_tiles(x: jax.Array) -> list[jax.Array]:
+    """Return the six entries under each tile, [N, tiles + 1, 4, M] -> [N, tiles, M]: its own, and two of the next."""
+    own = _unstacked(x, 2)
+    return [part[:, :-1] for part in own] + [part[:, 1:] for part in own[: WINDOW - 1]]
 
 
-def _times(matrix: np.ndarray, parts: list[jax.Array]) -> list[jax.Array]:
-    """Multiply a matrix by a column of arrays, term by term: its entries are few and many are zeros."""
+def _times(matrix: np.ndarray, parts: list[jax.Array], axis: int) -> jax.Array:
+    """Multiply a matrix by a column of arrays, term by term (many entries are zeros); stack the results along an axis.
+
+    Behind a barrier, since XLA would compute them once for each of the shapes that they are read in.
+    """
     terms = (
         [part * np.asarray(factor, part.dtype) for factor, part in zip(row, parts, strict=True) if factor]
         for row in matrix
     )
-    return [sum(rest, first) for first, *rest in terms]
+    return jax.lax.optimization_barrier(jnp.stack([sum(rest, first) for first, *rest in terms], axis))
 
 
 def _unstacked(x: jax.Array, axis: int) -> list[jax.Array]:
